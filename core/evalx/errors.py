@@ -1,0 +1,110 @@
+"""Everything evalx raises on purpose, and the exit code each leads to.
+
+    EvalxError                     any of the below; has a hint and an exit code
+    ├── ConfigError                the user's config is wrong; nothing was created           2
+    │   └── ConfigErrors           several of them at once                                    2
+    ├── PluginError                a plugin is missing, broken, of another version            2
+    ├── AuthError                  the platform refused our credentials                       4
+    ├── EndpointFailed             an endpoint will never answer (from `wait_ready`)          5
+    ├── TaskRefused                the backend will never accept the task (from `run_task`)   1
+    ├── TransientError             worth trying again, later; only the core retries           70
+    ├── DeadlineExceeded           a wait had its time                                        6
+    ├── RunNotFound                no run of that id                                          2
+    ├── RunBusy                    another live process owns the run                          75
+    └── StoreError                 state cannot be read or written                            70
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process's exit code means. `DIRTY` wins over all others."""
+
+    OK = 0
+    TASK_FAILED = 1
+    USAGE = 2
+    GATE_FAILED = 3
+    AUTH = 4
+    NO_ENDPOINT = 5
+    DEADLINE = 6
+    DIRTY = 7
+    RUNNING = 8
+    INTERNAL = 70
+    BUSY = 75
+    SIGHUP = 129
+    SIGINT = 130
+    SIGTERM = 143
+
+
+class EvalxError(Exception):
+    """Base of all. hint: the next step, as a sentence or command; shown on a line of its own."""
+
+    exit_code: ExitCode = ExitCode.INTERNAL
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(EvalxError):
+    """One mistake in a config. where: `file:line key`, or as much of it as is known."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, message: str, hint: str | None = None, where: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.where = where
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+class ConfigErrors(ConfigError):
+    """All mistakes of a config, found in one pass. errors: at least one."""
+
+    def __init__(self, errors: list[ConfigError]) -> None:
+        super().__init__("\n".join(map(str, errors)))
+        self.errors = errors
+
+
+class PluginError(EvalxError):
+    exit_code = ExitCode.USAGE
+
+
+class AuthError(EvalxError):
+    exit_code = ExitCode.AUTH
+
+
+class EndpointFailed(EvalxError):
+    exit_code = ExitCode.NO_ENDPOINT
+
+
+class TaskRefused(EvalxError):
+    exit_code = ExitCode.TASK_FAILED
+
+
+class TransientError(EvalxError):
+    """A call failed in a way that may pass. retry_after: seconds the other side asked us to wait, if it did."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(EvalxError):
+    exit_code = ExitCode.DEADLINE
+
+
+class RunNotFound(EvalxError):
+    exit_code = ExitCode.USAGE
+
+
+class RunBusy(EvalxError):
+    exit_code = ExitCode.BUSY
+
+
+class StoreError(EvalxError):
+    exit_code = ExitCode.INTERNAL

@@ -1,0 +1,106 @@
+"""The hooks: what an executor is.
+
+Five hooks are its heart. Each starts or looks at *one* thing and returns at once; the core owns waiting, order, parallelism,
+deadlines, retries, Ctrl-C and cleanup, and calls again. They are called from worker threads, several at a time, so an executor keeps
+its state on `self` behind locks. Raise `TransientError` for what may pass (the core retries, nobody else does), `EndpointFailed` or
+`TaskRefused` for what never will, `AuthError` for refused credentials.
+
+    endpoint:  deploy → wait_ready … wait_ready → (its last task is over) → cleanup
+    task:      run_task → collect … collect → cleanup
+
+`run` is the `RunContext` of the run. Before `deploy` and `run_task` the core has stored the resource's name
+(`run.resource_name(spec)`), so an executor that uses exactly this name can always be asked again after a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from evalx.model import EndpointHandle, EndpointSpec, Event, Finding, Handle, TaskHandle, TaskResult, TaskSpec
+
+if TYPE_CHECKING:
+    from evalx.context import RunContext
+
+API_VERSION = (1, 0)
+"""Version of this contract. A plugin class states the one it was written for as `evalx_api`."""
+
+hookspec = pluggy.HookspecMarker("evalx")
+hookimpl = pluggy.HookimplMarker("evalx")
+
+
+class ExecutorHooks:
+    """The five. An executor implements all of them."""
+
+    @hookspec(firstresult=True)
+    def deploy(self, run: RunContext, endpoint: EndpointSpec) -> EndpointHandle:  # type: ignore[empty-body]
+        """Create `run.resource_name(endpoint)`, or adopt it if it exists already and is ours. Return without waiting for it."""
+
+    @hookspec(firstresult=True)
+    def wait_ready(self, run: RunContext, handle: EndpointHandle) -> EndpointHandle | None:
+        """The handle with its url once the model really answers; None: not yet, ask again. Say why with `run.report(...)`.
+
+        Raises EndpointFailed if it never will.
+        """
+
+    @hookspec(firstresult=True)
+    def run_task(self, run: RunContext, task: TaskSpec, endpoint: EndpointHandle) -> TaskHandle:  # type: ignore[empty-body]
+        """Submit the task, or adopt what was submitted under its name. Return as soon as the backend has accepted it."""
+
+    @hookspec(firstresult=True)
+    def collect(self, run: RunContext, handle: TaskHandle) -> TaskResult | None:
+        """The result when the task is over, whatever its outcome; None: still going, ask again.
+
+        When the task is over, its files must be in `run.task_dir(task)` and the result is what `run.result(...)` makes of them.
+        """
+
+    @hookspec(firstresult=True)
+    def cleanup(self, run: RunContext, handle: Handle) -> bool:  # type: ignore[empty-body]
+        """Delete it. True when it is gone, also if it never was; False: under way, ask again.
+
+        Repeatable, and works in a new process from the handle alone, also from a handle with empty `data` (name only). A handle
+        with `owned=False` is never deleted: return True.
+        """
+
+
+class OptionalHooks:
+    """Each of these is a capability: implementing it is declaring it."""
+
+    @hookspec(firstresult=True)
+    def setup(self, run: RunContext) -> bool | None:
+        """Called once per process before any other hook: register sub-plugins in `run.plugins`. The return value is ignored."""
+
+    @hookspec(firstresult=True)
+    def preflight(self, run: RunContext) -> list[Finding] | None:
+        """Look for what is wrong before anything is created. An `error` finding stops the run. Must change nothing."""
+
+    @hookspec(firstresult=True)
+    def make_pool(self, run: RunContext) -> Executor | None:
+        """The pool for the hook calls of this run; the core shuts it down. Default: 8 threads."""
+
+    @hookspec(firstresult=True)
+    def read_logs(self, run: RunContext, handle: Handle, follow: bool) -> Iterator[str] | None:
+        """Lines of the resource's log, without line ends; with follow until the resource is over or `run.stopping` is set."""
+
+    @hookspec(firstresult=True)
+    def cancel(self, run: RunContext, handle: TaskHandle) -> bool | None:
+        """Ask a task to stop early and keep what it has; `collect` is asked afterwards. Without it, cleanup does."""
+
+    @hookspec(firstresult=True)
+    def poll_interval(self, run: RunContext, handle: Handle, age: float) -> float | None:
+        """Seconds until this handle should be looked at again, `age` seconds after it was created. Default: grows from 0.2 to 5."""
+
+
+class ObserverHooks:
+    """List hooks, called one at a time in the main thread; one that raises is muted for the rest of the run, with one warning."""
+
+    @hookspec
+    def on_event(self, run: RunContext, event: Event) -> None:
+        """Something happened. Be quick."""
+
+    @hookspec
+    def finish(self, run: RunContext, results: Sequence[TaskResult]) -> None:
+        """The run is over and cleaned up."""

@@ -1,0 +1,88 @@
+"""The states of resources, tasks and runs. Every value the store holds is one of these; displays and exit codes are made from them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ResourceState(StrEnum):
+    """Something that costs money or a process: an endpoint, or the job of a task.
+
+    INTENT is committed before the create call goes out, CREATING when it does; UNKNOWN: the call's answer never came. GONE is proven,
+    LEAK_SUSPECTED is the opposite: deletion could not be proven.
+    """
+
+    INTENT = "intent"
+    CREATING = "creating"
+    CREATED = "created"
+    ADOPTED = "adopted"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    QUEUED = "queued"
+    STARTING = "starting"
+    READY = "ready"
+    DEGRADED = "degraded"
+    DELETING = "deleting"
+    GONE = "gone"
+    LEAK_SUSPECTED = "leak_suspected"
+
+    @property
+    def may_exist(self) -> bool:
+        """Whether something may be alive at the backend under this resource's name."""
+        return self not in {ResourceState.GONE, ResourceState.REJECTED}
+
+
+class TaskState(StrEnum):
+    PENDING = "pending"
+    BLOCKED = "blocked"
+    SUBMITTED = "submitted"
+    RUNNING = "running"
+    COLLECTING = "collecting"
+    SCORED = "scored"
+    NO_RESULT = "no_result"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    PREEMPTED = "preempted"
+    LOST = "lost"
+    SKIPPED = "skipped"
+
+    @property
+    def final(self) -> bool:
+        """Over, with a stored result."""
+        return self in _FINAL_TASK_STATES
+
+
+_FINAL_TASK_STATES = {
+    TaskState.SCORED,
+    TaskState.NO_RESULT,
+    TaskState.FAILED,
+    TaskState.TIMED_OUT,
+    TaskState.CANCELLED,
+    TaskState.LOST,
+    TaskState.SKIPPED,
+}
+
+
+class RunState(StrEnum):
+    PLANNED = "planned"
+    ACTIVE = "active"
+    CANCELLING = "cancelling"
+    CLEANING = "cleaning"
+    CLOSED = "closed"
+
+
+class RunOutcome(StrEnum):
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+
+class Cleanliness(StrEnum):
+    """Whether anything may be left of a run at the backend."""
+
+    CLEAN = "clean"
+    DIRTY = "dirty"
+    UNKNOWN = "unknown"

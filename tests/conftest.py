@@ -1,0 +1,17 @@
+"""Every test has a state directory of its own and sees no plugin or configuration of the machine it runs on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def evalx_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A private home for evalx's state; `EVALX_*` of the caller is forgotten. Returns the state directory."""
+    state = tmp_path / "state"
+    for name in ("EVALX_BLOCK", "EVALX_TRUST_PRE_CMD", "EVALX_FAILPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("EVALX_STATE_DIR", str(state))
+    return state
