@@ -6,13 +6,14 @@ Durations are seconds on the event loop's monotonic clock.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from typing import TypeVar
 
-from evalx.errors import DeadlineExceeded, TransientError
+from evalx.errors import DeadlineExceeded, EvalxError, PluginError, TransientError
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ STOP_GRACE = 10.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 30.0
 
 
-class Stopped(Exception):  # noqa: N818 - a control flow signal, not an error
+class Stopped(Exception):
     """The run is being ended: no new work. unknown: a call was under way and its outcome was not awaited."""
 
     def __init__(self, unknown: bool = False) -> None:
@@ -66,54 +67,59 @@ class Calls:
         Raises what the call raises; DeadlineExceeded with the last transient error; Stopped when the run is stopped before or between
         tries, or `STOP_GRACE` after the stop if the call has not returned by then.
         """
-        for attempt in range(1_000_000):
-            if self.stopped:
-                raise Stopped
+        for attempt in itertools.count():
             try:
                 return await self._in_pool(what, call, deadline)
             except TransientError as error:
                 on_retry(error)
-                delay = backoff(attempt, error.retry_after)
-                if now() + delay >= deadline:
-                    raise DeadlineExceeded(f"{what}: gave up, last error: {error}", error.hint) from error
+                delay = self._delay(what, attempt, error, deadline)
+            except Stopped as stop:
+                raise Stopped(stop.unknown or attempt > 0) from None
+            try:
                 await self.pause(delay)
+            except Stopped:
+                raise Stopped(unknown=True) from None
         raise AssertionError("unreachable")
 
     async def _in_pool(self, what: str, call: Callable[[], T], deadline: float) -> T:
-        future = self._submit(call)
+        if self.stopped:
+            raise Stopped
+        running = self._pool.submit(_named, what, call)
+        future = asyncio.wrap_future(running)
+        future.add_done_callback(_forget)
         stop = asyncio.ensure_future(self._stopped.wait())
-        try:
-            await asyncio.wait({future, stop}, timeout=max(deadline - now(), 0.0), return_when=asyncio.FIRST_COMPLETED)
-            if not future.done() and self.stopped:
-                await asyncio.wait({future}, timeout=STOP_GRACE)
-                if not future.done():
-                    raise Stopped(unknown=True)
+        await asyncio.wait({future, stop}, timeout=max(deadline - now(), 0.0), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not future.done() and running.cancel():
+            raise Stopped if self.stopped else DeadlineExceeded(f"{what}: the executor's pool had no time for it")
+        if not future.done() and self.stopped:
+            await asyncio.wait({future}, timeout=STOP_GRACE)
             if not future.done():
-                raise DeadlineExceeded(f"{what}: the executor's hook did not return in time")
-            return future.result()
-        finally:
-            stop.cancel()
-            if not future.done():
-                future.add_done_callback(_forget)
+                raise Stopped(unknown=True)
+        if not future.done():
+            raise DeadlineExceeded(f"{what}: the executor's hook did not return in time")
+        return future.result()
 
     async def insist(self, what: str, call: Callable[[], T], deadline: float) -> T:
         """Like `work`, but goes on after a stop: for cleaning up. Raises DeadlineExceeded or what the call raises."""
-        for attempt in range(1_000_000):
+        for attempt in itertools.count():
+            future = asyncio.wrap_future(self._pool.submit(_named, what, call))
+            future.add_done_callback(_forget)
+            await asyncio.wait({future}, timeout=max(deadline - now(), 0.0))
+            if not future.done():
+                raise DeadlineExceeded(f"{what}: the executor's hook did not return in time")
             try:
-                async with asyncio.timeout_at(deadline):
-                    return await self._submit(call)
-            except TimeoutError:
-                raise DeadlineExceeded(f"{what}: not done in time") from None
+                return future.result()
             except TransientError as error:
-                delay = backoff(attempt, error.retry_after)
-                if now() + delay >= deadline:
-                    raise DeadlineExceeded(f"{what}: gave up, last error: {error}", error.hint) from error
-                await asyncio.sleep(delay)
+                delay = self._delay(what, attempt, error, deadline)
+            await asyncio.sleep(delay)
         raise AssertionError("unreachable")
 
-    def _submit(self, call: Callable[[], T]) -> asyncio.Future[T]:
-        future: Future[T] = self._pool.submit(call)
-        return asyncio.wrap_future(future)
+    def _delay(self, what: str, attempt: int, error: TransientError, deadline: float) -> float:
+        delay = backoff(attempt, error.retry_after)
+        if now() + delay >= deadline:
+            raise DeadlineExceeded(f"{what}: gave up, last error: {error}", error.hint) from error
+        return delay
 
 
 def now() -> float:
@@ -125,6 +131,17 @@ def backoff(attempt: int, retry_after: float | None = None) -> float:
     """Seconds before try `attempt + 1`: exponential with jitter, at least what the other side asked for."""
     delay = min(FIRST_BACKOFF * 2.0**attempt, LONGEST_BACKOFF) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
     return max(delay, retry_after or 0.0)
+
+
+def _named(what: str, call: Callable[[], T]) -> T:
+    """The call, with every exception that is not evalx's own made a PluginError: a plugin's bug must not pass for anything else."""
+    try:
+        return call()
+    except EvalxError:
+        raise
+    except Exception as error:
+        notes = "; ".join(getattr(error, "__notes__", ()))
+        raise PluginError(f"{what}: {type(error).__name__}: {error}" + (f" ({notes})" if notes else "")) from error
 
 
 def _forget(future: asyncio.Future[T]) -> None:

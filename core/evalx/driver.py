@@ -28,6 +28,7 @@ from evalx.store import Journal
 from evalx.store.states import ResourceState, RunState, TaskState
 
 T = TypeVar("T")
+H = TypeVar("H", EndpointHandle, TaskHandle)
 
 CLEANUP_DEADLINE = 300.0
 """Seconds in which a deleted resource must be proven gone; afterwards it is reported as a suspected leak."""
@@ -51,7 +52,7 @@ STATE_OF = {
 }
 
 
-@define
+@define(eq=False)
 class Resource:
     """What the driver knows of an endpoint, or of a task's job, at the backend. state None: nothing was ever asked for."""
 
@@ -87,11 +88,13 @@ class Driver:
         self.stop_reason: str | None = None
         self.stop_code: ExitCode | None = None
         self.fatal: EvalxError | None = None
-        self.auth_failed = False
+        self.auth_failed = self.failed_fast = False
         self.endpoints_ready: set[str] = set()
         self._dead: dict[str, EvalxError] = {}
         self._reported: dict[str, Report | None] = {}
-        self._task_states = {record.index: record.state for record in journal.tasks()}
+        records = journal.tasks()
+        self.results = {record.index: record.result for record in records if record.result is not None}
+        self._task_states = {record.index: record.state for record in records}
         self._resources, self._strays = self._known(journal)
         self.calls: Calls
 
@@ -124,9 +127,13 @@ class Driver:
             self._record(lambda: self.journal.run(RunState.CANCELLING, reason=reason))
 
     @property
+    def endpoints_failed(self) -> bool:
+        return bool(self._dead)
+
+    @property
     def left(self) -> tuple[str, ...]:
         """Names of all that may still exist at the backend."""
-        return tuple(resource.name for resource in [*self._resources.values(), *self._strays] if resource.may_exist)
+        return tuple({resource.name: None for resource in [*self._resources.values(), *self._strays] if resource.may_exist})
 
     async def _heartbeat(self) -> None:
         while True:
@@ -180,12 +187,12 @@ class Driver:
             ready = await self._poll(handle, partial(self.hooks.wait_ready, handle), deadline, "wait_ready")
         except Stopped:
             return None
-        except (StoreError, RunBusy):
-            raise
+        except (StoreError, RunBusy) as error:
+            return self._fail(error)
         except EvalxError as error:
             return self._endpoint_failed(endpoint, error)
         endpoint.handle = ready
-        self._commit_resource(endpoint, ResourceState.READY)
+        self._record_resource(endpoint, ResourceState.READY)
         self.endpoints_ready.add(spec.name)
         return ready
 
@@ -193,8 +200,7 @@ class Driver:
         self._dead[endpoint.spec.name] = error
         self.auth_failed |= isinstance(error, AuthError)
         self._record_resource(endpoint, ResourceState.DEGRADED if endpoint.may_exist else ResourceState.REJECTED, reason=str(error))
-        if self.fail_fast:
-            self.stop(f"endpoint {endpoint.spec.name} failed (fail-fast)")
+        self._failed(f"endpoint {endpoint.spec.name} failed")
 
     async def _wait_for_the_others(self, barrier: asyncio.Barrier) -> None:
         """`start: all_ready`: no task starts before every endpoint is up or has failed."""
@@ -216,8 +222,13 @@ class Driver:
             result = await self._run(job, endpoint)
             self._keep(result)
             await self._take_down(job)
-            if result.outcome is not Outcome.PASSED and self.fail_fast:
-                self.stop(f"task {planned.name}: {result.outcome.value} (fail-fast)")
+            if result.outcome is not Outcome.PASSED:
+                self._failed(f"task {planned.name}: {result.outcome.value}")
+
+    def _failed(self, what: str) -> None:
+        if self.fail_fast and not self.calls.stopped:
+            self.failed_fast = True
+            self.stop(f"{what} (fail-fast)")
 
     async def _run(self, job: Resource, endpoint: EndpointHandle | None) -> TaskResult:
         """The task's result, whatever happens."""
@@ -225,7 +236,7 @@ class Driver:
         assert isinstance(spec, TaskSpec)
         dead = self._dead.get(spec.endpoint)
         if dead is not None and job.handle is None:
-            return TaskResult(spec, Outcome.SKIPPED, reason=f"endpoint {spec.endpoint}: {dead}")
+            return TaskResult(spec, Outcome.SKIPPED, reason=f"endpoint {spec.endpoint}: {in_words(dead)}")
         try:
             if self.calls.stopped or endpoint is None:
                 raise Stopped
@@ -234,11 +245,12 @@ class Driver:
             return await self._last_look(job, Outcome.CANCELLED, self.stop_reason or "stopped")
         except DeadlineExceeded as error:
             return await self._last_look(job, Outcome.TIMED_OUT, str(error))
-        except (StoreError, RunBusy):
-            raise
+        except (StoreError, RunBusy) as error:
+            self._fail(error)
+            return await self._last_look(job, Outcome.CANCELLED, str(error))
         except EvalxError as error:
             self.auth_failed |= isinstance(error, AuthError)
-            return self.run.result(spec, outcome=Outcome.FAILED, reason=str(error))
+            return TaskResult(spec, Outcome.FAILED, reason=in_words(error), started=job.created or None, ended=time.time())
         return await self._blame(result, endpoint)
 
     async def _submit_and_collect(self, job: Resource, spec: TaskSpec, endpoint: EndpointHandle) -> TaskResult:
@@ -277,28 +289,42 @@ class Driver:
 
     def _keep(self, result: TaskResult) -> None:
         """Write a result: first into the run directory, then into the store."""
-        if result.outcome is not Outcome.SKIPPED:
-            write_result(self.run.task_dir(result.spec), result)
         state = STATE_OF[result.outcome]
         self._task_states[result.spec.index] = state
-        self._commit(self.journal.task(result.spec, state, reason=result.reason, result=result))
+        self.results[result.spec.index] = result
+        try:
+            if result.outcome is not Outcome.SKIPPED:
+                write_result(self.run.task_dir(result.spec), result)
+        except OSError as error:
+            self._fail(
+                StoreError(f"the result of {result.spec.name} cannot be written: {error}", "free some disk space, then: evalx resume")
+            )
+        self._record(lambda: self.journal.task(result.spec, state, reason=result.reason, result=result))
 
     # ------------------------------------------------------------------ one resource
 
-    async def _create(self, resource: Resource, create: Callable[[], T], deadline: float) -> T:
-        """Commit the intent, then create (or adopt); the handle is committed before anything else happens."""
+    async def _create(self, resource: Resource, create: Callable[[], H], deadline: float) -> H:
+        """Commit the intent, then create (or adopt); the handle is committed before anything else happens.
+
+        Raises StoreError before anything is created if the intent cannot be committed.
+        """
         resource.created = resource.created or time.time()
-        self._commit_resource(resource, ResourceState.INTENT)
-        if isinstance(resource.spec, TaskSpec):
-            self._commit(self.journal.task(resource.spec, TaskState.SUBMITTED))
-        kind = "deploy" if isinstance(resource.spec, EndpointSpec) else "run_task"
+        spec = resource.spec
+        self.hooks.on_event(self.journal.resource(spec, resource.name, ResourceState.INTENT))
+        resource.state = ResourceState.INTENT
+        if isinstance(spec, TaskSpec):
+            self.hooks.on_event(self.journal.task(spec, TaskState.SUBMITTED))
+        kind = "run_task" if isinstance(spec, TaskSpec) else "deploy"
         try:
-            handle = await self.calls.work(kind, create, deadline, partial(self._retrying, resource.spec))
-        except (Stopped, DeadlineExceeded):
+            handle = await self.calls.work(kind, create, deadline, partial(self._retrying, spec))
+        except Stopped as stop:
+            self._record_resource(resource, ResourceState.UNKNOWN if stop.unknown else ResourceState.GONE)
+            raise
+        except DeadlineExceeded:
             self._record_resource(resource, ResourceState.UNKNOWN)
             raise
-        resource.handle = handle  # type: ignore[assignment]
-        self._commit_resource(resource, ResourceState.CREATED)
+        resource.handle, resource.state = handle, ResourceState.CREATED
+        self.hooks.on_event(self.journal.resource(spec, resource.name, ResourceState.CREATED, handle=handle))
         return handle
 
     async def _poll(self, handle: Handle, look: Callable[[], T | None], deadline: float, what: str) -> T:
@@ -320,7 +346,7 @@ class Driver:
     async def _take_down(self, resource: Resource) -> None:
         """Delete it and prove that it is gone; else it is a suspected leak. Not if the run belongs to somebody else by now."""
         if not resource.may_exist or isinstance(self.fatal, RunBusy):
-            return
+            return None
         handle, unsure = resource.handle or self._blank(resource), resource.handle is None
         if isinstance(handle, EndpointHandle) and not handle.owned:
             return self._record_resource(resource, ResourceState.GONE, reason="not ours: left as it was")
@@ -351,16 +377,18 @@ class Driver:
     # ------------------------------------------------------------------ what is known
 
     def _known(self, journal: Journal) -> tuple[dict[tuple[str, int], Resource], list[Resource]]:
-        """From the store: the newest attempt of each resource, and older attempts of which something may be left."""
+        """From the store: the newest attempt of each resource; and what is over but may be left, of any attempt."""
         newest: dict[tuple[str, int], Resource] = {}
-        older = []
+        strays = []
         for record in sorted(journal.resources(), key=lambda record: record.attempt):
-            resource = Resource(record.spec, record.name, record.state, record.handle, record.created)
             before = newest.get((record.kind, record.index))
-            if before is not None and before.may_exist:
-                older.append(before)
+            if before is not None and before not in strays:
+                strays.append(before)
+            resource = Resource(record.spec, record.name, record.state, record.handle, record.created)
             newest[record.kind, record.index] = resource
-        return newest, older
+            if self._over(resource):
+                strays.append(resource)
+        return newest, [stray for stray in strays if stray.may_exist]
 
     def _resource(self, planned: Spec, needed: bool) -> Resource:
         """The spec's current resource. If it is needed and the last attempt is over, the next attempt."""
@@ -369,8 +397,6 @@ class Driver:
         if known is None:
             known = Resource(planned, self.run.resource_name(planned))
         elif needed and self._over(known):
-            if known.may_exist:
-                self._strays.append(known)
             spec = evolve(known.spec, attempt=known.spec.attempt + 1)
             known = Resource(spec, self.run.resource_name(spec))
         self._resources[key] = known
@@ -408,23 +434,20 @@ class Driver:
         report = self.run.last_report(spec)
         return "nothing" if report is None else report.phase + (f" ({report.reason})" if report.reason else "")
 
-    def _commit_resource(self, resource: Resource, state: ResourceState, reason: str | None = None) -> None:
-        self._commit(self.journal.resource(resource.spec, resource.name, state, reason=reason, handle=resource.handle))
-        resource.state = state
-
     def _record_resource(self, resource: Resource, state: ResourceState, reason: str | None = None) -> None:
-        """As `_commit_resource`, for what has happened whether or not it can be written down."""
         resource.state = state
         self._record(lambda: self.journal.resource(resource.spec, resource.name, state, reason=reason, handle=resource.handle))
 
-    def _commit(self, event: Event) -> None:
-        self.hooks.on_event(event)
-
     def _record(self, write: Callable[[], Event]) -> None:
-        """Write and tell; if the store fails, the run is stopped, but whoever is cleaning up goes on."""
+        """Write down and tell what has happened. If the store fails, the run is stopped, but cleaning up goes on."""
         try:
             event = write()
         except EvalxError as error:
             self._fail(error)
         else:
             self.hooks.on_event(event)
+
+
+def in_words(error: EvalxError) -> str:
+    """An error as a reason: what it says and, if it has one, its hint."""
+    return f"{error} (hint: {error.hint})" if error.hint else str(error)

@@ -1,0 +1,83 @@
+"""The manifest of a run: what exactly was run, with which versions, so that a score can be traced and repeated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import evalx
+from evalx import catalog
+from evalx.context import RunContext
+from evalx.errors import StoreError
+from evalx.model import TaskResult
+from evalx.serial import to_json
+
+SCHEMA = 1
+
+
+def write_manifest(run: RunContext, config_text: str | None, results: Sequence[TaskResult] = ()) -> None:
+    """Write `manifest.json` of the run directory; without config_text, complete the one that is there with the results' times.
+
+    Raises StoreError if it cannot be written.
+    """
+    path = run.directory / "manifest.json"
+    try:
+        manifest = _beginning(run, config_text) if config_text is not None else json.loads(path.read_text())
+        manifest["tasks_ended"] = [_ending(result) for result in results]
+        partial = path.with_suffix(".tmp")
+        partial.write_text(json.dumps(manifest, indent=1) + "\n")
+        partial.replace(path)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be written: {error}") from error
+
+
+def _beginning(run: RunContext, config_text: str) -> dict[str, Any]:
+    plan = run.plan
+    return {
+        "schema": SCHEMA,
+        "run_id": plan.run_id,
+        "created": plan.created,
+        "evalx": evalx.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "executor": plan.executor,
+        "plugins": [to_json(info) for info in catalog.plugins() if info.name in _used(run)],
+        "config_sha256": hashlib.sha256(config_text.encode()).hexdigest(),
+        "git_commit": _git_commit(),
+        "argv0": Path(sys.argv[0]).name,
+        "endpoints": [to_json(endpoint) for endpoint in plan.endpoints],
+        "tasks": [to_json(task) for task in plan.tasks],
+    }
+
+
+def _used(run: RunContext) -> set[str]:
+    plan = run.plan
+    return {plan.executor, *plan.plugins, *(task.harness for task in plan.tasks), *(endpoint.variant for endpoint in plan.endpoints)}
+
+
+def _ending(result: TaskResult) -> dict[str, Any]:
+    return {
+        "task": result.spec.name,
+        "attempt": result.spec.attempt,
+        "outcome": result.outcome.value,
+        "started": result.started,
+        "ended": result.ended,
+        "artifacts": [to_json(artifact) for artifact in result.artifacts],
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the working directory, if it is in a git checkout and git is there."""
+    command = ["git", "-C", os.curdir, "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -1,0 +1,232 @@
+"""Start a run, go on with it, end it: what the command line and the Python API share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from evalx import catalog
+from evalx.config import Config
+from evalx.context import RunContext
+from evalx.driver import Driver
+from evalx.errors import AuthError, ConfigError, ConfigErrors, EvalxError, ExitCode, RunBusy
+from evalx.manager import RunManager
+from evalx.manifest import write_manifest
+from evalx.model import Finding, Outcome, RunPlan, TaskResult
+from evalx.plan import make_plan
+from evalx.serial import from_json
+from evalx.store import Journal, Store
+from evalx.store.states import Cleanliness, RunOutcome, RunState
+
+SIGNALS = {signal.SIGINT: ExitCode.SIGINT, signal.SIGTERM: ExitCode.SIGTERM, signal.SIGHUP: ExitCode.SIGHUP}
+
+CANCEL_PATIENCE = 600.0
+"""Seconds in which a process that was asked to end its run must have done so."""
+
+
+@frozen
+class RunSummary:
+    """How a run ended. results: one per task that has one, by index. left: names of resources that may still be alive. abandoned: the
+    user stopped waiting for the cleanup, and hook calls may still be under way in this process."""
+
+    run_id: str
+    directory: Path
+    outcome: RunOutcome
+    cleanliness: Cleanliness
+    results: tuple[TaskResult, ...]
+    left: tuple[str, ...]
+    exit_code: ExitCode
+    reason: str | None = None
+    hint: str | None = None
+    abandoned: bool = False
+
+
+def start(config: Config, *, observers: Sequence[object] = (), trust_commands: bool = False, fail_fast: bool = False) -> RunSummary:
+    """Run what the config describes, to the end.
+
+    Raises ConfigErrors or AuthError if preflight finds something wrong, StoreError if the state cannot be written; in each case nothing
+    has been created.
+    """
+    plan = make_plan(config)
+    run = context_of(plan, _run_directory(config, plan), observers, trust_commands, settings=config.execution)
+    hooks = run.plugins.hooks(run)
+    hooks.setup()
+    refuse(hooks.preflight())
+    with Store() as store, store.create(plan, run.directory, config.text) as journal:
+        write_manifest(run, config.text)
+        return _drive(run, journal, fail_fast=fail_fast)
+
+
+def resume(run_id: str, *, observers: Sequence[object] = (), trust_commands: bool = False, fail_fast: bool = False) -> RunSummary:
+    """Go on with a run whose process is gone: adopt what is alive, run what has no score, clean up.
+
+    Raises RunBusy if a live process owns it, RunNotFound.
+    """
+    with _reopened(run_id, observers, trust_commands) as (run, journal):
+        refuse(run.plugins.hooks(run).preflight())
+        return _drive(run, journal, fail_fast=fail_fast)
+
+
+def cleanup(run_id: str, *, observers: Sequence[object] = (), reason: str = "cleaned up before it was finished") -> RunSummary:
+    """End a run whose process is gone: keep every result that is there, delete everything else. Repeatable.
+
+    Raises RunBusy if a live process owns it, RunNotFound.
+    """
+    with _reopened(run_id, observers, trust_commands=False) as (run, journal):
+        return _drive(run, journal, ending=reason)
+
+
+def cancel(run_id: str, *, now: bool = False, observers: Sequence[object] = ()) -> RunSummary:
+    """End a run wherever its process is on this machine: ask the process to (`now`: kill it), or clean up in its place.
+
+    Raises RunBusy if it is owned by a process on another machine or the process does not end, RunNotFound.
+    """
+    with Store() as store:
+        run_id = store.find(run_id).run_id
+        holder = store.holder(run_id)
+        if holder is not None and holder.alive:
+            if holder.host != os.uname().nodename:
+                raise RunBusy(f"run {run_id} is owned by process {holder.pid} on {holder.host}", f"there: evalx cancel {run_id}")
+            os.kill(holder.pid, signal.SIGKILL if now else signal.SIGTERM)
+            _until_free(store, run_id)
+    return cleanup(run_id, observers=observers, reason="cancelled")
+
+
+def context_of(
+    plan: RunPlan, directory: Path, observers: Sequence[object] = (), trust_commands: bool = False, settings: Any = None
+) -> RunContext:
+    """The run as its hooks see it, with its executor and further plugins loaded; settings default to those stored in the plan.
+
+    Raises PluginError.
+    """
+    executor_class = catalog.load("evalx.executors", plan.executor)
+    settings = settings if settings is not None else from_json(executor_class.Settings, dict(plan.execution))
+    named = [(name, catalog.load("evalx.plugins", name)()) for name in plan.plugins]
+    named += [(f"observer-{index}", observer) for index, observer in enumerate(observers)]
+    manager = RunManager(executor_class(), plan.executor, named)
+    trusted = trust_commands or os.environ.get("EVALX_TRUST_PRE_CMD") == "1"
+    return RunContext(plan, settings, directory, manager, trust_commands=trusted)
+
+
+def refuse(findings: Sequence[Finding]) -> None:
+    """Raise ConfigErrors, or AuthError, if there is an `error` among the findings."""
+    errors = [finding for finding in findings if finding.level == "error"]
+    refused = [finding for finding in errors if finding.kind == "auth"]
+    if refused:
+        raise AuthError("\n".join(finding.message for finding in refused), refused[0].hint)
+    if errors:
+        raise ConfigErrors([ConfigError(finding.message, finding.hint) for finding in errors])
+
+
+def _run_directory(config: Config, plan: RunPlan) -> Path:
+    return Path(config.execution.output_dir).expanduser().absolute() / plan.run_id
+
+
+@contextmanager
+def _reopened(run_id: str, observers: Sequence[object], trust_commands: bool) -> Iterator[tuple[RunContext, Journal]]:
+    with Store() as store:
+        record = store.find(run_id)
+        with store.open(record.run_id) as journal:
+            run = context_of(record.plan, record.directory, observers, trust_commands)
+            run.plugins.hooks(run).setup()
+            yield run, journal
+
+
+def _until_free(store: Store, run_id: str) -> None:
+    deadline = time.monotonic() + CANCEL_PATIENCE
+    while (holder := store.holder(run_id)) is not None and holder.alive:
+        if time.monotonic() > deadline:
+            raise RunBusy(f"run {run_id}: process {holder.pid} has not ended", f"evalx cancel --now {run_id}")
+        time.sleep(0.1)
+
+
+def _drive(run: RunContext, journal: Journal, *, fail_fast: bool = False, ending: str | None = None) -> RunSummary:
+    """Drive the run to its end and write down how it ended. ending: only end it, for this reason."""
+    if ending is not None:
+        run.stopping.set()
+    settle = getattr(run.plugins.executor, "settle", 0.0)
+    hooks = run.plugins.hooks(run)
+    driver = Driver(run, journal, hooks, settle=settle, fail_fast=fail_fast)
+    driver.stop_reason = ending
+    hooks.on_event(journal.run(RunState.ACTIVE if ending is None else RunState.CANCELLING, reason=ending))
+    abandoned = asyncio.run(_execute(driver))
+    summary = _summarise(run, driver, abandoned)
+    try:
+        hooks.on_event(journal.run(RunState.CLOSED, outcome=summary.outcome, cleanliness=summary.cleanliness, reason=summary.reason))
+        write_manifest(run, None, summary.results)
+    except EvalxError as error:
+        driver.fatal = driver.fatal or error
+        summary = _summarise(run, driver, abandoned)
+    hooks.finish(summary.results)
+    return summary
+
+
+async def _execute(driver: Driver) -> bool:
+    """The driver's work under signal handlers: the first signal stops the run, the second stops waiting. True if there was a second."""
+    work = asyncio.ensure_future(driver.execute())
+
+    def on_signal(number: signal.Signals) -> None:
+        if driver.run.stopping.is_set():
+            work.cancel()
+        else:
+            driver.stop(f"interrupted by {number.name}", SIGNALS[number])
+
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+    try:
+        await work
+    except asyncio.CancelledError:
+        return True
+    return False
+
+
+def _summarise(run: RunContext, driver: Driver, abandoned: bool) -> RunSummary:
+    results = tuple(result for _, result in sorted(driver.results.items()))
+    scored = [result for result in results if result.outcome is Outcome.PASSED]
+    if len(scored) == len(run.plan.tasks):
+        outcome = RunOutcome.SUCCEEDED
+    elif driver.stop_code is ExitCode.DEADLINE:
+        outcome = RunOutcome.TIMED_OUT
+    elif run.stopping.is_set() and driver.fatal is None and not driver.failed_fast:
+        outcome = RunOutcome.CANCELLED
+    else:
+        outcome = RunOutcome.PARTIAL if scored else RunOutcome.FAILED
+    return RunSummary(
+        run_id=run.run_id,
+        directory=run.directory,
+        outcome=outcome,
+        cleanliness=Cleanliness.DIRTY if driver.left else Cleanliness.CLEAN,
+        results=results,
+        left=driver.left,
+        exit_code=_exit_code(driver, outcome),
+        reason=str(driver.fatal) if driver.fatal else driver.stop_reason,
+        hint=driver.fatal.hint if driver.fatal else None,
+        abandoned=abandoned,
+    )
+
+
+def _exit_code(driver: Driver, outcome: RunOutcome) -> ExitCode:
+    """The most important truth wins: something may be alive, then what stopped the run, then what failed."""
+    if driver.left and not isinstance(driver.fatal, RunBusy):
+        return ExitCode.DIRTY
+    if driver.fatal is not None:
+        return driver.fatal.exit_code
+    if driver.stop_code is not None:
+        return driver.stop_code
+    if outcome is RunOutcome.SUCCEEDED:
+        return ExitCode.OK
+    if driver.auth_failed:
+        return ExitCode.AUTH
+    if driver.endpoints_failed and not driver.endpoints_ready:
+        return ExitCode.NO_ENDPOINT
+    return ExitCode.TASK_FAILED
