@@ -61,7 +61,7 @@ class Calls:
             return
         raise Stopped
 
-    async def work(self, what: str, call: Callable[[], T], deadline: float, on_retry: Callable[[TransientError], None]) -> T:
+    async def work(self, what: str, call: Callable[[], T], deadline: float, on_retry: Callable[[TransientError], None] | None = None) -> T:
         """The call's result; transient errors are retried until the deadline (loop time).
 
         Raises what the call raises; DeadlineExceeded with the last transient error; Stopped when the run is stopped before or between
@@ -71,7 +71,8 @@ class Calls:
             try:
                 return await self._in_pool(what, call, deadline)
             except TransientError as error:
-                on_retry(error)
+                if on_retry is not None:
+                    on_retry(error)
                 delay = self._delay(what, attempt, error, deadline)
             except Stopped as stop:
                 raise Stopped(stop.unknown or attempt > 0) from None

@@ -151,12 +151,9 @@ def _until_free(store: Store, run_id: str) -> None:
 
 def _drive(run: RunContext, journal: Journal, *, fail_fast: bool = False, ending: str | None = None) -> RunSummary:
     """Drive the run to its end and write down how it ended. ending: only end it, for this reason."""
-    if ending is not None:
-        run.stopping.set()
     settle = getattr(run.plugins.executor, "settle", 0.0)
     hooks = run.plugins.hooks(run)
-    driver = Driver(run, journal, hooks, settle=settle, fail_fast=fail_fast)
-    driver.stop_reason = ending
+    driver = Driver(run, journal, hooks, settle=settle, fail_fast=fail_fast, ending=ending)
     hooks.on_event(journal.run(RunState.ACTIVE if ending is None else RunState.CANCELLING, reason=ending))
     abandoned = asyncio.run(_execute(driver))
     summary = _summarise(run, driver, abandoned)
@@ -191,7 +188,7 @@ async def _execute(driver: Driver) -> bool:
 
 
 def _summarise(run: RunContext, driver: Driver, abandoned: bool) -> RunSummary:
-    results = tuple(result for _, result in sorted(driver.results.items()))
+    results = tuple(result for _, result in sorted(driver.ledger.results.items()))
     scored = [result for result in results if result.outcome is Outcome.PASSED]
     if len(scored) == len(run.plan.tasks):
         outcome = RunOutcome.SUCCEEDED
@@ -205,9 +202,9 @@ def _summarise(run: RunContext, driver: Driver, abandoned: bool) -> RunSummary:
         run_id=run.run_id,
         directory=run.directory,
         outcome=outcome,
-        cleanliness=Cleanliness.DIRTY if driver.left else Cleanliness.CLEAN,
+        cleanliness=Cleanliness.DIRTY if driver.ledger.left else Cleanliness.CLEAN,
         results=results,
-        left=driver.left,
+        left=driver.ledger.left,
         exit_code=_exit_code(driver, outcome),
         reason=str(driver.fatal) if driver.fatal else driver.stop_reason,
         hint=driver.fatal.hint if driver.fatal else None,
@@ -217,7 +214,7 @@ def _summarise(run: RunContext, driver: Driver, abandoned: bool) -> RunSummary:
 
 def _exit_code(driver: Driver, outcome: RunOutcome) -> ExitCode:
     """The most important truth wins: something may be alive, then what stopped the run, then what failed."""
-    if driver.left and not isinstance(driver.fatal, RunBusy):
+    if driver.ledger.left and not isinstance(driver.fatal, RunBusy):
         return ExitCode.DIRTY
     if driver.fatal is not None:
         return driver.fatal.exit_code
@@ -227,6 +224,6 @@ def _exit_code(driver: Driver, outcome: RunOutcome) -> ExitCode:
         return ExitCode.OK
     if driver.auth_failed:
         return ExitCode.AUTH
-    if driver.endpoints_failed and not driver.endpoints_ready:
+    if driver.dead and not driver.endpoints_ready:
         return ExitCode.NO_ENDPOINT
     return ExitCode.TASK_FAILED

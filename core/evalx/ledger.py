@@ -1,0 +1,187 @@
+"""What a run has asked for and what became of it: the driver's view of the store.
+
+Two kinds of writes. Before something is created, and as soon as it is, the write must succeed or the caller stops (`intend`,
+`created`). What has happened anyway is recorded as well as possible (`record`, `keep`): if the store fails then, the run is stopped, but
+cleaning up goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from attrs import define, evolve
+
+from evalx.context import Report, RunContext
+from evalx.errors import EvalxError, StoreError
+from evalx.facade import Hooks
+from evalx.model import EndpointHandle, EndpointSpec, Event, Handle, Outcome, RunPlan, Spec, TaskHandle, TaskResult, TaskSpec
+from evalx.results import write_result
+from evalx.store import Journal
+from evalx.store.states import ResourceState, TaskState
+
+STATE_OF = {
+    Outcome.PASSED: TaskState.SCORED,
+    Outcome.FAILED: TaskState.FAILED,
+    Outcome.CANCELLED: TaskState.CANCELLED,
+    Outcome.TIMED_OUT: TaskState.TIMED_OUT,
+    Outcome.NO_RESULT: TaskState.NO_RESULT,
+    Outcome.LOST: TaskState.LOST,
+    Outcome.SKIPPED: TaskState.SKIPPED,
+}
+
+_NEVER_AGAIN = {ResourceState.GONE, ResourceState.REJECTED, ResourceState.DELETING, ResourceState.LEAK_SUSPECTED}
+
+
+@define(eq=False)
+class Resource:
+    """An endpoint, or a task's job, at the backend. state None: nothing was ever asked for. created: seconds since the epoch."""
+
+    spec: Spec
+    name: str
+    state: ResourceState | None = None
+    handle: Handle | None = None
+    created: float = 0.0
+
+    @property
+    def may_exist(self) -> bool:
+        return self.state is not None and self.state.may_exist
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was asked for; survives a restart of evalx."""
+        return max(time.time() - self.created, 0.0) if self.created else 0.0
+
+    @property
+    def best_handle(self) -> Handle:
+        """Its handle; if its create call was never answered, one with its name alone."""
+        if self.handle is not None:
+            return self.handle
+        return EndpointHandle(self.spec, self.name) if isinstance(self.spec, EndpointSpec) else TaskHandle(self.spec, self.name)
+
+
+class Ledger:
+    """The resources and tasks of one run. on_failure is told of every write that failed where nothing can be undone any more."""
+
+    def __init__(self, run: RunContext, journal: Journal, hooks: Hooks, on_failure: Callable[[EvalxError], None]) -> None:
+        self._run = run
+        self._journal = journal
+        self._hooks = hooks
+        self._on_failure = on_failure
+        self._reported: dict[str, Report] = {}
+        records = journal.tasks()
+        self._task_states = {record.index: record.state for record in records}
+        self.results = {record.index: record.result for record in records if record.result is not None}
+        self._newest: dict[tuple[bool, int], Resource] = {}
+        self.strays: list[Resource] = []
+        self._read_resources()
+
+    def _read_resources(self) -> None:
+        """The newest attempt of each resource; and as strays what is over but may be left, of any attempt."""
+        strays = []
+        for record in sorted(self._journal.resources(), key=lambda record: record.attempt):
+            resource = Resource(record.spec, record.name, record.state, record.handle, record.created)
+            before = self._newest.get(_key(record.spec))
+            if before is not None and before not in strays:
+                strays.append(before)
+            self._newest[_key(record.spec)] = resource
+            if self._over(resource):
+                strays.append(resource)
+        self.strays = [stray for stray in strays if stray.may_exist]
+
+    # ------------------------------------------------------------------ what is known
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Names of all that may still exist at the backend."""
+        return tuple({resource.name: None for resource in [*self._newest.values(), *self.strays] if resource.may_exist})
+
+    def open_tasks(self, plan: RunPlan, endpoint: EndpointSpec, ending: bool) -> list[TaskSpec]:
+        """The endpoint's tasks that need something done: all without a score; if the run is only being ended, all that are not over."""
+        tasks = [task for task in plan.tasks if task.endpoint == endpoint.name]
+        if ending:
+            return [task for task in tasks if not self._task_states[task.index].final]
+        return [task for task in tasks if self._task_states[task.index] is not TaskState.SCORED]
+
+    def resource(self, planned: Spec, needed: bool) -> Resource:
+        """The spec's current resource. If it is needed and its last attempt is over, the next attempt."""
+        known = self._newest.get(_key(planned))
+        if known is None:
+            known = Resource(planned, self._run.resource_name(planned))
+        elif needed and self._over(known):
+            spec = evolve(known.spec, attempt=known.spec.attempt + 1)
+            known = Resource(spec, self._run.resource_name(spec))
+        self._newest[_key(planned)] = known
+        return known
+
+    def _over(self, resource: Resource) -> bool:
+        if isinstance(resource.spec, TaskSpec):
+            return self._task_states[resource.spec.index].final
+        return resource.state in _NEVER_AGAIN
+
+    # ------------------------------------------------------------------ writes that must succeed
+
+    def intend(self, resource: Resource) -> None:
+        """Commit that it is about to be created. Raises StoreError, RunBusy: then it must not be."""
+        resource.created = resource.created or time.time()
+        self._tell(self._journal.resource(resource.spec, resource.name, ResourceState.INTENT))
+        resource.state = ResourceState.INTENT
+        if isinstance(resource.spec, TaskSpec):
+            self._task_states[resource.spec.index] = TaskState.SUBMITTED
+            self._tell(self._journal.task(resource.spec, TaskState.SUBMITTED))
+
+    def created(self, resource: Resource, handle: Handle) -> None:
+        """Commit the handle of what now exists. Raises StoreError, RunBusy."""
+        resource.handle, resource.state = handle, ResourceState.CREATED
+        self._tell(self._journal.resource(resource.spec, resource.name, ResourceState.CREATED, handle=handle))
+
+    # ------------------------------------------------------------------ writes of what has happened anyway
+
+    def record(self, resource: Resource, state: ResourceState, reason: str | None = None) -> None:
+        resource.state = state
+        self.write(lambda: self._journal.resource(resource.spec, resource.name, state, reason=reason, handle=resource.handle))
+
+    def running(self, task: TaskSpec) -> None:
+        self._task_states[task.index] = TaskState.RUNNING
+        self.write(lambda: self._journal.task(task, TaskState.RUNNING))
+
+    def keep(self, result: TaskResult) -> None:
+        """Write a result: first into the run directory, then into the store."""
+        spec, state = result.spec, STATE_OF[result.outcome]
+        self._task_states[spec.index] = state
+        self.results[spec.index] = result
+        try:
+            if result.outcome is not Outcome.SKIPPED:
+                write_result(self._run.task_dir(spec), result)
+        except OSError as error:
+            hint = f"make room there, then: evalx resume {self._run.run_id}"
+            self._on_failure(StoreError(f"the result of {spec.name} cannot be written: {error}", hint))
+        self.write(lambda: self._journal.task(spec, state, reason=result.reason, result=result))
+
+    def progress(self, spec: Spec) -> bool:
+        """Tell what a hook has reported of the spec, if that is news; whether it was."""
+        report = self._run.last_report(spec)
+        name = self._run.resource_name(spec)
+        if report is None or report == self._reported.get(name):
+            return False
+        self._reported[name] = report
+        kind = "task" if isinstance(spec, TaskSpec) else "endpoint"
+        data = {"subject": kind, "phase": report.phase, "done": report.done, "total": report.total}
+        self.write(lambda: self._journal.note("progress", spec.name, reason=report.reason, data=data))
+        return True
+
+    def write(self, write: Callable[[], Event]) -> None:
+        """Write and tell; a failure goes to `on_failure`."""
+        try:
+            event = write()
+        except EvalxError as error:
+            self._on_failure(error)
+        else:
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        self._hooks.on_event(event)
+
+
+def _key(spec: Spec) -> tuple[bool, int]:
+    return isinstance(spec, TaskSpec), spec.index
