@@ -1,0 +1,62 @@
+"""What a harness adapter is.
+
+An adapter is a class in the entry-point group `evalx.harnesses`, made without arguments. It has no state and does no I/O beyond
+reading result files, so that the same adapter serves every executor: the executor decides where the command runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from attrs import field, frozen
+
+from evalx.errors import EvalxError
+from evalx.model import EnvValue, Metric, Secret, Site, TaskSpec
+
+
+class ResultError(EvalxError):
+    """A task left no result that can be trusted. The message says what is wrong with which file; it becomes the task's reason."""
+
+
+@frozen
+class Target:
+    """The model endpoint as a harness addresses it.
+
+    url: the full URL of the route for `endpoint_type`. base_url: what OpenAI-style clients call base URL: `url` without the route,
+    the version (`/v1`) included. model: the name to ask for. api_key: reference of the bearer token requests must carry, if any.
+    """
+
+    url: str
+    base_url: str
+    model: str
+    endpoint_type: str = "chat"
+    api_key: Secret | None = None
+
+
+@frozen
+class HarnessCommand:
+    """What a harness wants to run in `Site.workdir`.
+
+    argv: the command, never a shell line. env: defaults of the harness, which the user's variables override. files: relative path to
+    text, written to the working directory before. shell_settings: settings whose values the harness itself would hand to a shell and
+    that hold characters a shell acts on; they are refused unless the run trusts commands.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, EnvValue] = field(factory=dict)
+    files: Mapping[str, str] = field(factory=dict)
+    shell_settings: tuple[str, ...] = ()
+
+
+class Harness(Protocol):
+    """An adapter. `progress(results) -> tuple[int, int | None] | None` (samples done, and in all if known) may be there as well."""
+
+    evalx_api: tuple[int, int]
+
+    def command(self, task: TaskSpec, target: Target, site: Site) -> HarnessCommand:
+        """The command for a task. Raises ConfigError if its `params` do not fit this harness."""
+
+    def parse(self, task: TaskSpec, results: Path) -> tuple[Metric, ...]:
+        """The scores in the folder of results, at least one. Raises ResultError if there is no valid, complete result."""

@@ -1,0 +1,94 @@
+"""Checks that adapters share: of the settings they are given, and of the numbers a harness reports."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from evalx.errors import ConfigError
+from evalx.harnesses.api import ResultError
+from evalx.model import Metric
+
+MAX_METRICS = 10_000
+MAX_NAME = 300
+
+
+def known_keys(settings: Any, known: Collection[str], what: str) -> None:
+    """Raises ConfigError if the settings are no mapping or have a key beside the known ones."""
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"the params of {what} must be a mapping, not {type(settings).__name__}")
+    for key in settings:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            raise ConfigError(
+                f"{what} has no setting {key!r}", f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+            )
+
+
+def text_list(settings: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """The non-empty list of strings (numbers count as such) under a key. Raises ConfigError."""
+    value = settings.get(key)
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(item, str | int | float) for item in value):
+        raise ConfigError(f"{key} must be a list of strings, the program first", f'{key}: [python3, eval.py, --url, "{{url}}"]')
+    return tuple(map(str, value))
+
+
+class Scores:
+    """Gathers the metrics of a result file and refuses what is no score.
+
+    source: the file's name, for messages.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self._metrics: dict[str, Metric] = {}
+        self._empty = False
+
+    def add(self, name: str, value: Any, stderr: Any = None, n: Any = None) -> None:
+        """One score. A score over zero samples is left out; anything but a finite number raises ResultError."""
+        if len(self._metrics) >= MAX_METRICS:
+            raise ResultError(f"{self.source} has more than {MAX_METRICS} metrics")
+        if not _printable(name) or name in self._metrics:
+            raise ResultError(f"{self.source}: metric name {name[:80]!r} is {'there twice' if name in self._metrics else 'not printable'}")
+        count = self._count(name, n)
+        if count == 0:
+            self._empty = True
+            return
+        self._metrics[name] = Metric(name, self._number(name, value), _stderr(stderr), count)
+
+    def finish(self) -> tuple[Metric, ...]:
+        """All metrics. Raises ResultError if there is none."""
+        if not self._metrics:
+            raise ResultError(f"{self.source}: zero samples were scored" if self._empty else f"{self.source} has no scores")
+        return tuple(self._metrics.values())
+
+    def _number(self, name: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ResultError(f"{self.source}: {name} is not a number but {type(value).__name__}")
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise ResultError(f"{self.source}: {name} is not finite")
+        return number
+
+    def _count(self, name: str, n: Any) -> int | None:
+        if n is None:
+            return None
+        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+            raise ResultError(f"{self.source}: the sample count of {name} is not a natural number")
+        return n
+
+
+def _printable(name: str) -> bool:
+    return 0 < len(name) <= MAX_NAME and name.isprintable()
+
+
+def _stderr(value: Any) -> float | None:
+    """A standard error; None for what harnesses write when they have none (`N/A`, NaN)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        return None
+    return float(value)

@@ -1,0 +1,154 @@
+"""Harness `lm_eval`: EleutherAI's lm-evaluation-harness (0.4.10 or newer) against an OpenAI-compatible endpoint.
+
+Settings (`params`), all optional: the keys in `RUN_SETTINGS`, with the meaning they have in `lm_eval run --help`; `model_args`, a
+mapping of further arguments of its API model, for which `num_concurrent`, `max_retries`, `timeout`, `tokenizer`, `tokenizer_backend`,
+`tokenized_requests` and `max_length` may also stand on their own; `executable`, the program if it is not `lm_eval` on PATH.
+
+All of it travels in a configuration file, so that commas and equal signs in values mean nothing. lm-evaluation-harness resolves
+`data_files` of its task files, and data sets kept in folders, relative to the working directory: a task with a `dataset_dir` runs
+there, and relative paths in the settings start there.
+
+It writes no result file when it is stopped, and exits with 0 when it could not save one: no file, no result.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from evalx.errors import ConfigError
+from evalx.harnesses.api import HarnessCommand, ResultError, Target
+from evalx.harnesses.checks import Scores, known_keys
+from evalx.model import Metric, Site, TaskSpec
+from evalx.results.files import read_result_text, regular_files
+
+CONFIG_FILE = "lm_eval.yml"
+MODELS = {"chat": "local-chat-completions", "completions": "local-completions", "completions_logprob": "local-completions"}
+MODEL_SETTINGS = ("num_concurrent", "max_retries", "timeout", "tokenizer", "tokenizer_backend", "tokenized_requests", "max_length")
+RUN_SETTINGS = (
+    "apply_chat_template",
+    "batch_size",
+    "cache_requests",
+    "confirm_run_unsafe_code",
+    "fewshot_as_multiturn",
+    "gen_kwargs",
+    "include_path",
+    "limit",
+    "metadata",
+    "num_fewshot",
+    "predict_only",
+    "samples",
+    "seed",
+    "system_instruction",
+    "trust_remote_code",
+    "use_cache",
+)
+_IN_FOLDER = 'cd -- "$1" && shift && exec "$@"'
+
+
+class LmEvalHarness:
+    evalx_api = (1, 0)
+
+    def command(self, task: TaskSpec, target: Target, site: Site) -> HarnessCommand:
+        params = task.options.get("params") or {}
+        known_keys(params, {*RUN_SETTINGS, *MODEL_SETTINGS, "model_args", "executable"}, "the lm_eval harness")
+        _check_paths(params, site)
+        run = (str(params.get("executable", "lm_eval")), "run", "--config", f"{site.workdir}/{CONFIG_FILE}")
+        argv = ("sh", "-c", _IN_FOLDER, "lm_eval", site.dataset_dir, *run) if site.dataset_dir else run
+        return HarnessCommand(argv, {"OPENAI_API_KEY": target.api_key or "none"}, {CONFIG_FILE: _yaml(_config(task, params, target, site))})
+
+    def parse(self, task: TaskSpec, results: Path) -> tuple[Metric, ...]:  # noqa: ARG002
+        path = _newest(results)
+        try:
+            document = json.loads(read_result_text(results, str(path)))
+        except (ValueError, RecursionError) as error:
+            raise ResultError(f"{path.name} is not JSON: {error}") from None
+        return _metrics(path.name, document)
+
+
+def _config(task: TaskSpec, params: Mapping[str, Any], target: Target, site: Site) -> dict[str, Any]:
+    if target.endpoint_type not in MODELS:
+        raise ConfigError(f"lm_eval cannot ask endpoints of type {target.endpoint_type!r}", f"one of: {', '.join(MODELS)}")
+    own = {"model": target.model, "base_url": target.url}
+    given = {**(params.get("model_args") or {}), **{key: params[key] for key in MODEL_SETTINGS if key in params}}
+    if clash := own.keys() & given.keys():
+        raise ConfigError(f"model_args: {', '.join(sorted(clash))} is set by evalx", "use target.api_endpoint")
+    config = {key: params[key] for key in RUN_SETTINGS if key in params}
+    if target.endpoint_type == "chat":
+        config.setdefault("apply_chat_template", True)
+    names = [name for name in str(task.options.get("task") or task.name).split(",") if name]
+    return {
+        "model": MODELS[target.endpoint_type],
+        "model_args": {**given, **own},
+        "tasks": names,
+        **config,
+        "output_path": site.results,
+        "log_samples": True,
+    }
+
+
+def _check_paths(params: Mapping[str, Any], site: Site) -> None:
+    for key in ("include_path", "use_cache"):
+        value = params.get(key)
+        if isinstance(value, str) and not PurePath(value).is_absolute() and not site.dataset_dir:
+            raise ConfigError(
+                f"{key}: {value!r} is relative, but the task has no dataset_dir",
+                f"an absolute {key}, or the task's dataset_dir, where relative paths start",
+            )
+
+
+def _yaml(config: Mapping[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
+
+
+def _newest(results: Path) -> PurePath:
+    """The last `results_<timestamp>.json`, relative to the folder of results; the timestamps sort as text."""
+    found = [path for path in regular_files(results) if path.name.startswith("results_") and path.suffix == ".json"]
+    if not found:
+        raise ResultError("no result file: lm_eval wrote no results_*.json")
+    return max(found, key=lambda path: path.name).relative_to(results)
+
+
+def _metrics(source: str, document: Any) -> tuple[Metric, ...]:
+    entries = _mapping(source, document, "results")
+    counts, members = _mapping(source, document, "n-samples"), _mapping(source, document, "group_subtasks")
+    groups = _mapping(source, document, "groups").keys() | {name for name, subtasks in members.items() if subtasks}
+    scores, tasks = Scores(source), [name for name in entries if name not in groups]
+    for name, entry in entries.items():
+        prefix = f"group:{name}/" if name in groups else f"{name}/" if len(tasks) > 1 else ""
+        _add(scores, entry, prefix, _samples(name, counts, members))
+    return scores.finish()
+
+
+def _add(scores: Scores, entry: Any, prefix: str, n: int | None) -> None:
+    if not isinstance(entry, dict):
+        raise ResultError(f"{scores.source}: {prefix or 'a result'} is not an object")
+    for key, value in entry.items():
+        metric, comma, filtered = key.partition(",")
+        # Entries without a comma (alias, sample_len) are no scores; a group without an aggregate has " " for a value.
+        if comma and not metric.endswith("_stderr") and value != " ":
+            name = metric if filtered in ("none", metric) else f"{metric}/{filtered}"
+            scores.add(prefix + name, value, entry.get(f"{metric}_stderr,{filtered}"), n)
+
+
+def _samples(name: str, counts: Mapping[str, Any], members: Mapping[str, Any], depth: int = 0) -> int | None:
+    """Samples behind a task, or behind all tasks of a group; None if the file does not say."""
+    entry = counts.get(name)
+    if isinstance(entry, dict):
+        return entry.get("effective")
+    subtasks = members.get(name)
+    if not isinstance(subtasks, list) or not subtasks or depth > 10:
+        return None
+    found = [_samples(str(subtask), counts, members, depth + 1) for subtask in subtasks]
+    return None if any(not isinstance(n, int) for n in found) else sum(n for n in found if n)
+
+
+def _mapping(source: str, document: Any, key: str) -> dict[str, Any]:
+    value = document.get(key, {}) if isinstance(document, dict) else None
+    if not isinstance(value, dict):
+        raise ResultError(f"{source}: {key!r} is not an object")
+    return value
