@@ -39,6 +39,9 @@ HARD_STOP_SLACK = 60.0
 LAST_LOOK = 30.0
 """Seconds for asking a task that is being stopped for what it has, and an endpoint whether it is to blame."""
 
+CANCEL_GRACE, CANCEL_LOOKS = 3.0, 10
+"""Seconds in which a cancelled task may end by itself before it is deleted, and how often it is looked at meanwhile."""
+
 HEARTBEAT = 15.0
 
 
@@ -225,10 +228,25 @@ class Driver:
         handle, result = job.handle, None
         if isinstance(handle, TaskHandle):
             try:
-                result = await self.calls.insist("collect", partial(self.hooks.collect, handle), now() + LAST_LOOK)
+                result = await self._collect_now(handle)
             except EvalxError as error:
                 reason = f"{reason}; its last state is unknown: {error}"
-        return result or TaskResult(spec, outcome, reason=reason, started=job.created or None, ended=time.time())
+        if result is None:
+            return TaskResult(spec, outcome, reason=reason, started=job.created or None, ended=time.time())
+        return result if result.outcome is Outcome.PASSED else evolve(result, outcome=outcome, reason=reason)
+
+    async def _collect_now(self, handle: TaskHandle) -> TaskResult | None:
+        """The result if the task is over, or ends soon after it was asked to."""
+        deadline = now() + LAST_LOOK
+        collect = partial(self.hooks.collect, handle)
+        result = await self.calls.insist("collect", collect, deadline)
+        if result is None and await self.calls.insist("cancel", partial(self.hooks.cancel, handle), deadline):
+            for _ in range(CANCEL_LOOKS):
+                await asyncio.sleep(CANCEL_GRACE / CANCEL_LOOKS)
+                result = await self.calls.insist("collect", collect, deadline)
+                if result is not None:
+                    break
+        return result
 
     async def _blame(self, result: TaskResult, endpoint: EndpointHandle) -> TaskResult:
         """If the task failed because its endpoint died, say so, and spare the endpoint's other tasks."""
