@@ -252,8 +252,9 @@ class Finding:
 class Event:
     """Something that happened in a run; what displays, exporters and the event file are made of.
 
-    seq: grows by one within a run. time: seconds since the epoch. kind: `run`, `endpoint`, `task` (state changes), `progress` (phase,
-    reason, done/total in data), `warning`. name: the endpoint's or task's name, "" for the run. state: the new state.
+    seq: grows by one within a run. time: seconds since the epoch. kind: `run`, `endpoint`, `task`, `job` (state changes; `job` is what a
+    task runs as at the backend), `progress` (phase, reason, done/total in data), `warning`. name: the endpoint's or task's name, "" for
+    the run. state: the new state.
     """
 
     seq: int

@@ -1,0 +1,118 @@
+"""Who owns a run: one live process, known by pid, start time and machine, fenced so that a former owner can write nothing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from functools import cache
+from pathlib import Path
+
+from attrs import frozen
+
+from evalx.errors import RunBusy
+
+HEARTBEAT_LIMIT = 120.0
+"""Seconds after its last heartbeat in which a process that cannot be seen from here counts as alive."""
+
+
+@frozen
+class Holder:
+    """The process that owns a run. started: when, in seconds since the epoch. local: alive was seen, not inferred from its heartbeat."""
+
+    pid: int
+    host: str
+    started: float
+    alive: bool
+    local: bool
+
+
+def acquire(db: sqlite3.Connection, run_id: str, now: float) -> int:
+    """Make this process the owner and return the new fence; within a transaction. Raises RunBusy if another one may be alive."""
+    row = _row(db, run_id)
+    current = holder(row, now)
+    if current is not None and current.alive:
+        raise _busy(run_id, current)
+    fence = row["fence"] + 1 if row else 1
+    mine = (fence, os.getpid(), _started(), _birth(os.getpid()), os.uname().nodename, _machine(), now)
+    db.execute(
+        "REPLACE INTO leases (run_id, fence, pid, started, birth, host, machine, heartbeat) VALUES (?,?,?,?,?,?,?,?)", (run_id, *mine)
+    )
+    return fence
+
+
+def hold(db: sqlite3.Connection, run_id: str, fence: int, now: float) -> None:
+    """Renew the lease, within the transaction whose writes it protects. Raises RunBusy if it was taken over."""
+    renewed = db.execute("UPDATE leases SET heartbeat = ? WHERE run_id = ? AND fence = ? AND pid IS NOT NULL", (now, run_id, fence))
+    if renewed.rowcount != 1:
+        current = holder(_row(db, run_id), now)
+        by = f" by process {current.pid} on {current.host}" if current else ""
+        raise RunBusy(f"run {run_id} was taken over{by}", f"evalx status {run_id}")
+
+
+def release(db: sqlite3.Connection, run_id: str, fence: int) -> None:
+    """Give the run up; nothing happens if another process has it already."""
+    db.execute("UPDATE leases SET pid = NULL WHERE run_id = ? AND fence = ?", (run_id, fence))
+
+
+def holder(row: sqlite3.Row | None, now: float) -> Holder | None:
+    """The owner that a row of `leases` names; None if the lease was released. What cannot be known counts as alive."""
+    if row is None or row["pid"] is None:
+        return None
+    local = row["machine"] == _machine()
+    alive = _birth(row["pid"]) == row["birth"] if local else now - row["heartbeat"] <= HEARTBEAT_LIMIT
+    return Holder(row["pid"], row["host"], row["started"], alive, local)
+
+
+def _row(db: sqlite3.Connection, run_id: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = db.execute("SELECT * FROM leases WHERE run_id = ?", (run_id,)).fetchone()
+    return row
+
+
+def _busy(run_id: str, current: Holder) -> RunBusy:
+    if current.local and current.pid == os.getpid():
+        return RunBusy(f"run {run_id} is already open in this process", "close its journal first")
+    if current.local:
+        return RunBusy(f"run {run_id} is owned by process {current.pid}, which is alive", f"wait for it, or: evalx cancel {run_id}")
+    return RunBusy(
+        f"run {run_id} is owned by process {current.pid} on {current.host}, which was alive less than {HEARTBEAT_LIMIT:g} s ago",
+        f"there: evalx cancel {run_id}; if that process is gone, try again in {HEARTBEAT_LIMIT:g} s",
+    )
+
+
+@cache
+def _machine() -> str:
+    """What a pid is unique in: this boot of this kernel, and the namespace of pids (a container has its own)."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return os.uname().nodename
+
+
+def _birth(pid: int) -> str | None:
+    """What tells a process from a later one with the same pid; None if there is none, or only a zombie.
+
+    The kernel's count of ticks since boot, unlike a time of day, does not move when the clock is set.
+    """
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None if Path("/proc/self/stat").exists() else _birth_elsewhere(pid)
+    return None if state in "ZX" else fields[18]
+
+
+def _birth_elsewhere(pid: int) -> str | None:
+    """The same on systems without /proc."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _started() -> float:
+    import psutil
+
+    return psutil.Process().create_time()
