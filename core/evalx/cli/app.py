@@ -1,0 +1,108 @@
+"""The `evalx` command: its subcommands by name, imported only when called, and the one place where a process ends."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from evalx import __version__
+from evalx.cli.errors import report
+from evalx.cli.options import Asked, verbosity_options
+from evalx.errors import ExitCode
+
+SECTIONS = {
+    "Evaluate": {
+        "run": "Deploy, evaluate, collect the scores, clean up.",
+        "plan": "Show everything a run would create, and create nothing.",
+        "resume": "Go on with a run that was interrupted; finished tasks are kept.",
+        "cancel": "End a run early and clean up after it.",
+        "cleanup": "Delete what a run may have left alive.",
+    },
+    "Look": {
+        "ls": "List runs, the newest first.",
+        "status": "Where a run stands: tasks, endpoints, what may be alive.",
+        "watch": "Follow a run that another process is working on.",
+        "logs": "Show the log of a task or of its endpoint.",
+        "results": "Show the scores of a run.",
+    },
+    "Find": {
+        "tasks": "The catalogue of evaluation tasks.",
+        "plugins": "Executors, deployments and harnesses that are installed.",
+        "config": "A composed config, with the origin of every value.",
+    },
+}
+COMMANDS = {name: line for section in SECTIONS.values() for name, line in section.items()}
+
+MEANINGS = {
+    ExitCode.OK: "all tasks scored, nothing left alive",
+    ExitCode.TASK_FAILED: "a task has no valid score",
+    ExitCode.USAGE: "wrong usage or config; nothing was created",
+    ExitCode.GATE_FAILED: "a gate failed",
+    ExitCode.AUTH: "authentication or permission",
+    ExitCode.NO_ENDPOINT: "no usable endpoint",
+    ExitCode.DEADLINE: "a deadline or budget was reached",
+    ExitCode.DIRTY: "something may still be alive (wins over all others)",
+    ExitCode.RUNNING: "still running (status --exit-status)",
+    ExitCode.INTERNAL: "internal error",
+    ExitCode.BUSY: "another process owns the run",
+    ExitCode.SIGHUP: "ended by SIGHUP, clean",
+    ExitCode.SIGINT: "ended by Ctrl-C, clean",
+    ExitCode.SIGTERM: "ended by SIGTERM, clean",
+}
+EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {int(code):>3}  {meaning}" for code, meaning in MEANINGS.items())
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and help lines without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"evalx.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            guess = f" Did you mean '{close[0]}'?" if close else " evalx --help lists them."
+            raise click.UsageError(f"No such command '{args[0]}'.{guess}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        width = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), line) for name, line in commands.items()])
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "--version", message="evalx %(version)s")
+@verbosity_options
+def cli() -> None:
+    """Evaluate language models: deploy the endpoint, run the harness, bring the scores home, leave nothing running.
+
+    Start with:  evalx run quickstart
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code. argv: without the program's name; None takes the process's own."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    asked = Asked(json="--json" in args)
+    try:
+        code = cli.main(args=args, prog_name="evalx", obj=asked, standalone_mode=False)
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 -- whatever it is, the user gets a sentence and an exit code
+        code = report(error, asked)
+    if asked.at_once:
+        sys.stderr.flush()
+        os._exit(int(code or 0))
+    sys.exit(int(code or 0))

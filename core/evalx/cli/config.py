@@ -1,0 +1,78 @@
+"""`evalx config`: a composed config and where each of its values comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evalx.cli.options import ConfigChoice, common_options, config_options
+from evalx.cli.output import emit, width, write
+
+if TYPE_CHECKING:
+    import yaml
+
+    from evalx.config import Config
+
+WIDEST = 72
+
+
+@click.group("config")
+def command() -> None:
+    """Configs as evalx composes them."""
+
+
+@command.command("show")
+@config_options
+@common_options
+def show(choice: ConfigChoice, as_json: bool) -> None:
+    """Show the composed config as YAML; a comment on each line says where the value comes from."""
+    config = choice.load()
+    origins = dict(_origins(config))
+    if as_json:
+        emit({"config": config.tree, "origins": {path: origin for _, (path, origin) in origins.items()}})
+    else:
+        write(_annotated(config.text, {number: origin for number, (_, origin) in origins.items()}))
+
+
+def _origins(config: Config) -> Iterator[tuple[int, tuple[str, str]]]:
+    """Line number of the composed text → key path and origin of the value that stands there."""
+    import yaml
+
+    root = yaml.compose(config.text, Loader=yaml.SafeLoader)
+    for number, path in _leaves(root, ""):
+        origin = config.origin(path)
+        if origin:
+            yield number, (path, origin)
+
+
+def _leaves(node: yaml.Node | None, path: str) -> Iterator[tuple[int, str]]:
+    """Every value that is no mapping or list with content, with the line on which its key stands."""
+    import yaml
+
+    if isinstance(node, yaml.MappingNode) and node.value:
+        for key, value in node.value:
+            inner = f"{path}.{key.value}" if path else str(key.value)
+            yield from [(key.start_mark.line, inner)] if _is_leaf(value) else _leaves(value, inner)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            inner = f"{path}[{index}]"
+            yield from [(value.start_mark.line, inner)] if _is_leaf(value) else _leaves(value, inner)
+
+
+def _is_leaf(node: Any) -> bool:
+    import yaml
+
+    return isinstance(node, yaml.ScalarNode) or not node.value
+
+
+def _annotated(text: str, origins: dict[int, str]) -> list[str]:
+    from evalx.display.text import cells, clean
+
+    lines = clean(text).splitlines()
+    column = min(max((cells(lines[number]) for number in origins), default=0), (width() or 2 * WIDEST) // 2, WIDEST)
+    return [
+        f"{line}{' ' * max(2, column + 2 - cells(line))}# {origins[number]}" if number in origins else line
+        for number, line in enumerate(lines)
+    ]

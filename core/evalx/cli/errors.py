@@ -1,0 +1,152 @@
+"""Every error a user sees is written here: one style, the exit code from the exception, a traceback only where it helps."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evalx.cli.options import Asked
+from evalx.cli.output import emit
+from evalx.display.text import clean
+from evalx.errors import ConfigErrors, EvalxError, ExitCode
+
+_SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+
+SHORTEST_SECRET = 8
+
+
+def report(error: BaseException, asked: Asked) -> int:
+    """Tell the user what went wrong; returns the exit code of the process."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(bool(error.code))
+    if isinstance(error, BrokenPipeError):
+        return _reader_left()
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return ExitCode.SIGINT
+    if isinstance(error, click.ClickException):
+        return _usage(error, asked)
+    if isinstance(error, EvalxError):
+        return _expected(error, asked)
+    return _internal(error, asked)
+
+
+def _usage(error: click.ClickException, asked: Asked) -> int:
+    if asked.json:
+        emit({"error": {"type": type(error).__name__, "exit_code": error.exit_code, "message": error.format_message(), "hint": None}})
+    elif isinstance(error, click.UsageError) and error.ctx is not None and not isinstance(error, click.exceptions.NoArgsIsHelpError):
+        _line("error", error.format_message())
+        _line("hint", f"{error.ctx.command_path} --help", "cyan")
+    else:
+        error.show(sys.stderr)
+    return int(error.exit_code)
+
+
+def _expected(error: EvalxError, asked: Asked) -> int:
+    if asked.json:
+        emit({"error": _as_json(error)})
+    else:
+        for single in _each(error):
+            _line("error", str(single))
+            for note in getattr(single, "__notes__", ()):
+                _line("note", note, "cyan")
+            if single.hint:
+                _line("hint", single.hint, "cyan")
+    if asked.verbosity > 0:
+        click.echo(redact(_trace(error)), err=True)
+    return int(error.exit_code)
+
+
+def _each(error: EvalxError) -> Iterator[EvalxError]:
+    if isinstance(error, ConfigErrors):
+        yield from error.errors
+    else:
+        yield error
+
+
+def _as_json(error: EvalxError) -> dict[str, Any]:
+    found = {
+        "type": type(error).__name__,
+        "exit_code": int(error.exit_code),
+        "message": redact(error.message),
+        "hint": error.hint,
+        "where": getattr(error, "where", None),
+        "notes": [redact(note) for note in getattr(error, "__notes__", ())],
+    }
+    if isinstance(error, ConfigErrors):
+        found["errors"] = [{"where": e.where, "message": redact(e.message), "hint": e.hint} for e in error.errors]
+    return found
+
+
+def _internal(error: BaseException, asked: Asked) -> int:
+    """A fault of evalx or of a plugin: the traceback goes to a file, for whoever can mend it."""
+    text = redact(_trace(error))
+    place = _keep(text)
+    sentence = f"internal error: {type(error).__name__}: {error}"
+    if asked.json:
+        emit({"error": {"type": type(error).__name__, "exit_code": int(ExitCode.INTERNAL), "message": redact(str(error)), "hint": place}})
+    else:
+        _line("error", sentence)
+        for note in getattr(error, "__notes__", ()):
+            _line("note", note, "cyan")
+        _line("hint", f"the traceback is in {place}; -v shows it" if place else "-v shows the traceback", "cyan")
+    if asked.verbosity > 0:
+        click.echo(text, err=True)
+    return int(ExitCode.INTERNAL)
+
+
+def _keep(text: str) -> str | None:
+    """Write the traceback to a file of its own that only the user can read; None if that is not possible."""
+    try:
+        folder = state_directory() / "crashes"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.txt"
+        path.touch(mode=0o600)
+        path.write_text(text)
+    except OSError:
+        return None
+    return str(path)
+
+
+def state_directory() -> Path:
+    """Where evalx keeps its state: `EVALX_STATE_DIR`, or the user's state directory."""
+    if chosen := os.environ.get("EVALX_STATE_DIR"):
+        return Path(chosen)
+    from platformdirs import user_state_dir
+
+    return Path(user_state_dir("evalx"))
+
+
+def redact(text: str) -> str:
+    """The text with the values of environment variables that look like secrets replaced by their names."""
+    for name, value in os.environ.items():
+        if len(value) >= SHORTEST_SECRET and _SECRET_NAME.search(name):
+            text = text.replace(value, f"<{name}>")
+    return text
+
+
+def _trace(error: BaseException) -> str:
+    return clean("".join(traceback.format_exception(error)))
+
+
+def _line(label: str, message: str, colour: str = "red") -> None:
+    """`error: …` or an indented ` hint: …`; further lines of the message stand under its first."""
+    head = f"{label:>5}:"
+    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+        head = click.style(head, fg=colour, bold=colour == "red")
+    body = clean(redact(message)).replace("\n", "\n       ")
+    click.echo(f"{head} {body}", err=True)
+
+
+def _reader_left() -> int:
+    """Whoever read stdout has gone (`evalx ls | head`): end quietly, also when the interpreter flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE

@@ -1,0 +1,35 @@
+"""How commands write: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+SCHEMA = 1
+"""Version of the JSON that commands print; grows when a reader would have to change."""
+
+
+def emit(data: Mapping[str, Any]) -> None:
+    """One JSON object on stdout, with the version of its format."""
+    click.echo(json.dumps({"schema": SCHEMA, **data}, indent=2))
+
+
+def write(lines: Iterable[str]) -> None:
+    """Lines of a result, on stdout."""
+    for text in lines:
+        click.echo(text)
+
+
+def tell(text: str = "") -> None:
+    """A message, on stderr."""
+    click.echo(text, err=True)
+
+
+def width() -> int | None:
+    """Columns of the terminal that stdout is; None where it is none, and nothing should be cut."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

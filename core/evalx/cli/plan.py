@@ -1,0 +1,205 @@
+"""`evalx plan`: all that a run would create, before anything is."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evalx.cli.options import ConfigChoice, common_options, config_options
+from evalx.cli.output import emit, tell, write
+from evalx.display.text import clean, duration, plural
+from evalx.errors import ExitCode
+
+if TYPE_CHECKING:
+    from evalx.config import Config
+    from evalx.context import RunContext
+    from evalx.model import EndpointSpec, Finding, RunPlan, Spec, TaskCommand, TaskSpec
+
+UNNAMED = "<run id>"
+"""Stands for the id that a run is given when it starts."""
+
+PLACE = "http://ENDPOINT"
+"""Stands for the address that an endpoint has once it is deployed."""
+
+
+@click.command("plan")
+@config_options
+@click.option("--trust-commands", is_flag=True, help="As for run: pre_cmd and post_cmd of the config may run.")
+@common_options
+def command(choice: ConfigChoice, trust_commands: bool, as_json: bool) -> int:
+    """Show everything that `evalx run` with the same arguments would create, and create nothing.
+
+    Ends with 2 if the config is wrong or the executor finds that the run could not work here.
+    """
+    return show(choice.load(), trust_commands, as_json)
+
+
+def show(config: Config, trust_commands: bool, as_json: bool) -> int:
+    """Print the plan of a config; returns the exit code."""
+    from evalx.plan import make_plan
+    from evalx.runs import context_of
+
+    plan = make_plan(config)
+    directory = Path(config.execution.output_dir).expanduser().absolute() / plan.run_id
+    run = context_of(plan, directory, trust_commands=trust_commands, settings=config.execution)
+    hooks = run.plugins.hooks(run)
+    hooks.setup()
+    findings = hooks.preflight()
+    if as_json:
+        emit(_as_json(run, findings))
+    else:
+        write(_screen(run))
+        _tell(findings)
+    return int(_verdict(findings))
+
+
+def _verdict(findings: Iterable[Finding]) -> ExitCode:
+    kinds = {finding.kind for finding in findings if finding.level == "error"}
+    if not kinds:
+        return ExitCode.OK
+    return ExitCode.AUTH if "auth" in kinds else ExitCode.USAGE
+
+
+def _tell(findings: Iterable[Finding]) -> None:
+    for finding in findings:
+        tell(f"{finding.level}: {clean(finding.message)}")
+        if finding.hint:
+            tell(f" hint: {clean(finding.hint)}")
+    tell("nothing has been created")
+
+
+def name_of(run: RunContext, spec: Spec) -> str:
+    """The resource's name, with the part that differs from run to run left open."""
+    return run.resource_name(spec).replace(run.run_id, UNNAMED)
+
+
+def command_of(run: RunContext, task: TaskSpec) -> TaskCommand:
+    """The task's command as far as it is known before its endpoint has an address. Raises ConfigError if it does not fit its harness."""
+    from evalx.harnesses.build import task_command
+    from evalx.model import EndpointHandle, Site
+
+    spec = run.plan.endpoint(task.endpoint)
+    url = (spec.options.get("target") or {}).get("url") or PLACE
+    site = Site(
+        "TASK_DIR",
+        0,
+        dataset_dir="DATASET_DIR" if task.options.get("dataset_dir") else None,
+        containerised=bool(task.options.get("container")),
+    )
+    return task_command(run.plugins.harness(task.harness), task, EndpointHandle(spec, run.resource_name(spec), url), site, trusted=True)
+
+
+def _screen(run: RunContext) -> Iterator[str]:
+    plan = run.plan
+    yield f"{plural(len(plan.tasks), 'task')} on {plural(len(plan.endpoints), 'endpoint')}, executor {plan.executor}"
+    yield from _facts(_general(run))
+    for variant, options in _deployments(plan):
+        yield f"\ndeployment {variant}"
+        yield from _yaml(options)
+    for spec in plan.endpoints:
+        yield f"\nendpoint {clean(spec.name)}"
+        yield from _facts(_endpoint(run, spec))
+    for task in plan.tasks:
+        yield f"\ntask {clean(task.name)}"
+        yield from _facts(_task(run, task))
+
+
+def _facts(facts: Iterable[tuple[str, object]]) -> Iterator[str]:
+    for name, value in facts:
+        if value not in (None, "", ()):
+            yield f"  {name:<10} {clean(value)}"
+
+
+def _general(run: RunContext) -> Iterator[tuple[str, object]]:
+    plan, limits = run.plan, run.plan.limits
+    yield "start", "each task when its endpoint is ready" if plan.start == "pipelined" else "no task before all endpoints are ready"
+    counts = [f"{number} {what} at once" for number, what in ((limits.max_tasks, "tasks"), (limits.max_endpoints, "endpoints")) if number]
+    yield "limits", ", ".join(counts)
+    yield "deadline", duration(limits.max_duration) if limits.max_duration is not None else "none for the whole run"
+    yield "results", run.directory.parent / UNNAMED
+    yield "cost", "unknown"
+
+
+def _deployments(plan: RunPlan) -> list[tuple[str, Mapping[str, Any]]]:
+    """The different deployments of the plan, each once."""
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    for spec in plan.endpoints:
+        deployment = (spec.variant, spec.options)
+        if deployment not in found:
+            found.append(deployment)
+    return found
+
+
+def _yaml(options: Mapping[str, Any]) -> Iterator[str]:
+    import yaml
+
+    from evalx.serial import to_json
+
+    for part in ("deployment", "target"):
+        values = {key: value for key, value in (to_json(options.get(part)) or {}).items() if value not in (None, [], {}, "")}
+        if values:
+            yield f"  {part}:"
+            yield from (f"    {text}" for text in clean(yaml.safe_dump(values, sort_keys=False, allow_unicode=True)).splitlines())
+
+
+def _endpoint(run: RunContext, spec: EndpointSpec) -> Iterator[tuple[str, object]]:
+    yield "name", name_of(run, spec)
+    yield (
+        "deploys",
+        f"{spec.variant}, model {spec.model}" if spec.variant != "none" else f"nothing: uses an endpoint that exists, model {spec.model}",
+    )
+    yield "deadline", f"ready within {duration(spec.ready_timeout)}"
+    yield "serves", ", ".join(task.name for task in run.plan.tasks if task.endpoint == spec.name and task.name != spec.name)
+
+
+def _task(run: RunContext, task: TaskSpec) -> Iterator[tuple[str, object]]:
+    made, options = command_of(run, task), task.options
+    yield "name", name_of(run, task)
+    yield "harness", task.harness
+    yield "suite", _suite(task)
+    yield "image", made.image or "none, runs where the executor does"
+    yield "endpoint", f"{task.endpoint} ({options.get('endpoint_type') or 'chat'})"
+    yield "deadline", f"over within {duration(task.timeout)}"
+    yield "command", shlex.join(made.argv)
+    yield "files", ", ".join(made.files)
+    yield "env", "\n             ".join(f"{key}={value}" for key, value in _env(made).items())
+    untrusted = [key for key in ("pre_cmd", "post_cmd") if options.get(key)] if not run.trust_commands else []
+    yield "refused", f"{' and '.join(untrusted)} without --trust-commands" if untrusted else ""
+
+
+def _suite(task: TaskSpec) -> str | None:
+    """The suite, and why it was chosen where several have a task of this name."""
+    suite = task.options.get("suite")
+    return f"{suite} ({why})" if suite and (why := _choice(task)) else suite
+
+
+def _choice(task: TaskSpec) -> str | None:
+    from evalx.tasks import all_tasks
+
+    suite, name = task.options.get("suite"), task.options.get("task")
+    return next((found.note for found in all_tasks() if (found.suite, found.name) == (suite, name)), None)
+
+
+def _env(made: TaskCommand) -> dict[str, str]:
+    """Variables of the task; of a secret only where its value will be taken from."""
+    from evalx.model import Secret
+
+    return {name: f"<{value.ref}>" if isinstance(value, Secret) else value for name, value in made.env.items()}
+
+
+def _as_json(run: RunContext, findings: Iterable[Finding]) -> dict[str, Any]:
+    from evalx.serial import to_json
+
+    plan = to_json(run.plan)
+    for entry, endpoint in zip(plan["endpoints"], run.plan.endpoints, strict=True):
+        entry["resource"] = name_of(run, endpoint)
+    for entry, task in zip(plan["tasks"], run.plan.tasks, strict=True):
+        made = command_of(run, task)
+        entry["resource"], entry["catalogue_choice"] = name_of(run, task), _choice(task)
+        entry["command"] = {"argv": list(made.argv), "image": made.image, "env": _env(made), "files": dict(made.files)}
+    kept = {key: value for key, value in plan.items() if key not in ("run_id", "created")}
+    return {**kept, "directory": str(run.directory.parent / UNNAMED), "cost": None, "findings": [to_json(finding) for finding in findings]}

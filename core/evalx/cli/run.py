@@ -1,0 +1,40 @@
+"""`evalx run`: from a config to scores."""
+
+from __future__ import annotations
+
+import click
+
+from evalx.cli.driving import display_option, drive
+from evalx.cli.options import ConfigChoice, common_options, config_options, seconds
+
+
+@click.command("run")
+@config_options
+@click.option("--dry-run", is_flag=True, help="Show the plan and create nothing; the same as evalx plan.")
+@click.option("--fail-fast", is_flag=True, help="The first task without a score ends the run.")
+@click.option("--max-duration", callback=seconds, metavar="TIME", help="End the run after this long: 45s, 90m, 1h30m.")
+@click.option("--trust-commands", is_flag=True, help="Allow pre_cmd and post_cmd of the config to run.")
+@display_option
+@common_options
+def command(
+    choice: ConfigChoice, dry_run: bool, fail_fast: bool, max_duration: float | None, trust_commands: bool, display: str, as_json: bool
+) -> int:
+    """Deploy a model endpoint for every task, run the tasks in parallel, print the scores and delete what was created.
+
+    CONFIG is a file or the name of a config in ./, ./configs or among the shipped ones. KEY=VALUE changes it, in Hydra's grammar.
+
+    \b
+    Examples:
+      evalx run quickstart
+      evalx run my.yaml --executor local -t ifeval execution.endpoints=shared
+    """
+    config = choice.load(() if max_duration is None else [f"++execution.max_duration={max_duration:g}"])
+    if dry_run:
+        from evalx.cli.plan import show
+
+        return show(config, trust_commands, as_json)
+    from evalx import runs
+
+    return drive(
+        lambda observer: runs.start(config, observers=[observer], trust_commands=trust_commands, fail_fast=fail_fast), display, as_json
+    )

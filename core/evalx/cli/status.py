@@ -1,0 +1,119 @@
+"""`evalx status`: where a run stands."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evalx.cli.options import common_options
+from evalx.cli.output import emit, width, write
+
+if TYPE_CHECKING:
+    from evalx.display.model import Board
+    from evalx.store import ResourceRecord, RunRecord, Store
+
+
+@click.command("status")
+@click.argument("run", default="last")
+@click.option("--exit-status", is_flag=True, help="End with the run's exit code; 8 while it is running.")
+@common_options
+def command(run: str, exit_status: bool, as_json: bool) -> int:
+    """Show where a run stands. RUN is an id, a unique beginning of one, or last."""
+    from evalx.cli.stored import board_of, exit_code
+    from evalx.store import Store
+
+    with Store() as store:
+        record = store.find(run)
+        code = exit_code(store, record)
+        if as_json:
+            emit(_as_json(store, record, int(code)))
+        else:
+            write(_screen(store, record, board_of(store, record)))
+    return int(code) if exit_status else 0
+
+
+def _screen(store: Store, record: RunRecord, board: Board) -> list[str]:
+    from evalx.cli.stored import condition, is_alive, left_alive
+
+    lines = [*_head(store, record, condition(store, record)), "", *_tasks(board)]
+    left = left_alive(store, record)
+    if left:
+        title = "alive:" if is_alive(store, record) else f"may be alive (evalx cleanup {record.run_id}):"
+        lines += ["", title, *(f"  {text}" for text in _resources(left))]
+    return lines
+
+
+def _head(store: Store, record: RunRecord, condition: str) -> list[str]:
+    from evalx.display.text import clean, duration
+
+    holder = store.holder(record.run_id)
+    ago = duration(time.time() - record.created)
+    by = f", process {holder.pid} on {clean(holder.host)}" if condition == "running" and holder is not None else ""
+    hint = f"  (go on: evalx resume {record.run_id})" if condition == "interrupted" else ""
+    return [
+        f"run        {record.run_id}",
+        f"state      {condition}{by}{hint}",
+        f"executor   {record.executor}",
+        f"started    {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(record.created))}, {ago} ago",
+        f"directory  {clean(record.directory)}",
+    ]
+
+
+def _tasks(board: Board) -> list[str]:
+    from evalx.display.text import duration, table
+
+    now = time.time()
+    rows = []
+    for task in board.tasks.values():
+        phase, reason = board.shown(task)
+        elapsed = board.elapsed(task, now)
+        rows.append((task.name, phase, task.samples or "-", board.endpoint_of(task), duration(elapsed), reason))
+    return table(
+        ("task", "phase", "samples", "endpoint", "time", "detail"), rows, right=("samples", "time"), width=width(), flexible="detail"
+    )
+
+
+def _resources(resources: list[ResourceRecord]) -> list[str]:
+    from evalx.display.text import table
+
+    rows = [(resource.kind, resource.name, resource.state.value.replace("_", " "), resource.reason or "") for resource in resources]
+    return table(("kind", "name", "state", "reason"), rows)
+
+
+def _as_json(store: Store, record: RunRecord, code: int) -> dict[str, Any]:
+    from evalx.cli.stored import condition, left_alive
+    from evalx.serial import to_json
+
+    holder = store.holder(record.run_id)
+    return {
+        "run_id": record.run_id,
+        "condition": condition(store, record),
+        "state": record.state,
+        "outcome": record.outcome,
+        "cleanliness": record.cleanliness,
+        "exit_code": code,
+        "executor": record.executor,
+        "created": record.created,
+        "updated": record.updated,
+        "directory": str(record.directory),
+        "holder": {"pid": holder.pid, "host": holder.host, "alive": holder.alive} if holder is not None else None,
+        "tasks": [
+            {
+                "task": task.spec.name,
+                "state": task.state,
+                "attempt": task.attempt,
+                "reason": task.reason,
+                "started": task.started,
+                "ended": task.ended,
+            }
+            for task in store.tasks(record.run_id)
+        ],
+        "resources": [
+            {"kind": resource.kind, "name": resource.name, "state": resource.state, "attempt": resource.attempt, "reason": resource.reason}
+            for resource in store.resources(record.run_id)
+        ],
+        "may_be_alive": [resource.name for resource in left_alive(store, record)],
+        "endpoints": [to_json(spec) for spec in record.plan.endpoints],
+    }
