@@ -51,7 +51,7 @@ class HarnessCommand:
 
 
 class Harness(Protocol):
-    """An adapter. `progress(results) -> tuple[int, int | None] | None` (samples done, and in all if known) may be there as well."""
+    """An adapter. One instance serves every task of a run, from several threads."""
 
     evalx_api: tuple[int, int]
 

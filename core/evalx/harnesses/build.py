@@ -117,10 +117,8 @@ def _environment(made: HarnessCommand, given: Mapping[str, Any], site: Site) -> 
 def _check(command: TaskCommand) -> None:
     sizes = 0
     for what, text in _strings(command):
-        size = len(os.fsencode(text))
+        size = _bytes(what, text)
         sizes += size
-        if "\0" in text:
-            raise ConfigError(f"{what} holds a NUL character, which no process can be given")
         if size > MAX_ARGUMENT:
             raise ConfigError(f"{what} has {size:,} bytes; a process can be given {MAX_ARGUMENT:,}", "put it into a file")
     if sizes > MAX_TOTAL:
@@ -128,6 +126,15 @@ def _check(command: TaskCommand) -> None:
     for name in command.files:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise ConfigError(f"the harness wants a file outside the task's folder: {name}")
+
+
+def _bytes(what: str, text: str) -> int:
+    if "\0" in text:
+        raise ConfigError(f"{what} holds a NUL character, which no process can be given")
+    try:
+        return len(os.fsencode(text))
+    except UnicodeEncodeError:
+        raise ConfigError(f"{what} holds half a character (a lone surrogate), which no process can be given") from None
 
 
 def _strings(command: TaskCommand) -> Iterator[tuple[str, str]]:

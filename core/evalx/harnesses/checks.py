@@ -15,8 +15,8 @@ MAX_METRICS = 10_000
 MAX_NAME = 300
 
 
-def known_keys(settings: Any, known: Collection[str], what: str) -> None:
-    """Raises ConfigError if the settings are no mapping or have a key beside the known ones."""
+def known_keys(settings: Any, known: Collection[str], what: str, otherwise: str | None = None) -> None:
+    """Raises ConfigError if the settings are no mapping or have a key beside the known ones. otherwise: the hint if none is similar."""
     if not isinstance(settings, Mapping):
         raise ConfigError(f"the params of {what} must be a mapping, not {type(settings).__name__}")
     for key in settings:
@@ -65,12 +65,9 @@ class Scores:
         return tuple(self._metrics.values())
 
     def _number(self, name: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        number = _float(value)
+        if number is None:
             raise ResultError(f"{self.source}: {name} is not a number but {type(value).__name__}")
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
         if not math.isfinite(number):
             raise ResultError(f"{self.source}: {name} is not finite")
         return number
@@ -87,8 +84,17 @@ def _printable(name: str) -> bool:
     return 0 < len(name) <= MAX_NAME and name.isprintable()
 
 
+def _float(value: Any) -> float | None:
+    """The number as a float, infinite if too large for one; None if it is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def _stderr(value: Any) -> float | None:
     """A standard error; None for what harnesses write when they have none (`N/A`, NaN)."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        return None
-    return float(value)
+    number = _float(value)
+    return number if number is not None and math.isfinite(number) and number >= 0 else None

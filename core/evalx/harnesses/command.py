@@ -16,7 +16,6 @@ The program writes `{results}/results.json`:
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from evalx.harnesses.api import HarnessCommand, ResultError, Target
 from evalx.harnesses.checks import Scores, known_keys, text_list
 from evalx.model import EnvValue, Metric, Site, TaskSpec
 from evalx.results.files import read_result_text
+from evalx.results.formats import load_json
 
 RESULTS_FILE = "results.json"
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -43,12 +43,7 @@ class CommandHarness:
         return HarnessCommand(argv, _environment(task, target))
 
     def parse(self, task: TaskSpec, results: Path) -> tuple[Metric, ...]:  # noqa: ARG002
-        text = read_result_text(results, RESULTS_FILE)
-        try:
-            document = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ResultError(f"{RESULTS_FILE} is not JSON: {error}") from None
-        return _metrics(document)
+        return _metrics(load_json(RESULTS_FILE, read_result_text(results, RESULTS_FILE)))
 
 
 def _placeholders(task: TaskSpec, target: Target, site: Site) -> dict[str, str | None]:

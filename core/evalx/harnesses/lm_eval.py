@@ -2,7 +2,7 @@
 
 Settings (`params`), all optional: the keys in `RUN_SETTINGS`, with the meaning they have in `lm_eval run --help`; `model_args`, a
 mapping of further arguments of its API model, for which `num_concurrent`, `max_retries`, `timeout`, `tokenizer`, `tokenizer_backend`,
-`tokenized_requests` and `max_length` may also stand on their own; `executable`, the program if it is not `lm_eval` on PATH.
+`tokenized_requests` and `max_length` may also stand on their own.
 
 All of it travels in a configuration file, so that commas and equal signs in values mean nothing. lm-evaluation-harness resolves
 `data_files` of its task files, and data sets kept in folders, relative to the working directory: a task with a `dataset_dir` runs
@@ -23,6 +23,7 @@ from evalx.harnesses.api import HarnessCommand, ResultError, Target
 from evalx.harnesses.checks import Scores, known_keys
 from evalx.model import Metric, Site, TaskSpec
 from evalx.results.files import read_result_text, regular_files
+from evalx.results.formats import load_json
 
 CONFIG_FILE = "lm_eval.yml"
 MODELS = {"chat": "local-chat-completions", "completions": "local-completions", "completions_logprob": "local-completions"}
@@ -38,7 +39,6 @@ RUN_SETTINGS = (
     "limit",
     "metadata",
     "num_fewshot",
-    "predict_only",
     "samples",
     "seed",
     "system_instruction",
@@ -53,19 +53,15 @@ class LmEvalHarness:
 
     def command(self, task: TaskSpec, target: Target, site: Site) -> HarnessCommand:
         params = task.options.get("params") or {}
-        known_keys(params, {*RUN_SETTINGS, *MODEL_SETTINGS, "model_args", "executable"}, "the lm_eval harness")
+        known_keys(params, {*RUN_SETTINGS, *MODEL_SETTINGS, "model_args"}, "the lm_eval harness")
         _check_paths(params, site)
-        run = (str(params.get("executable", "lm_eval")), "run", "--config", f"{site.workdir}/{CONFIG_FILE}")
+        run = ("lm_eval", "run", "--config", f"{site.workdir}/{CONFIG_FILE}")
         argv = ("sh", "-c", _IN_FOLDER, "lm_eval", site.dataset_dir, *run) if site.dataset_dir else run
         return HarnessCommand(argv, {"OPENAI_API_KEY": target.api_key or "none"}, {CONFIG_FILE: _yaml(_config(task, params, target, site))})
 
     def parse(self, task: TaskSpec, results: Path) -> tuple[Metric, ...]:  # noqa: ARG002
         path = _newest(results)
-        try:
-            document = json.loads(read_result_text(results, str(path)))
-        except (ValueError, RecursionError) as error:
-            raise ResultError(f"{path.name} is not JSON: {error}") from None
-        return _metrics(path.name, document)
+        return _metrics(path.name, load_json(path.name, read_result_text(results, str(path))))
 
 
 def _config(task: TaskSpec, params: Mapping[str, Any], target: Target, site: Site) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from evalx.harnesses.api import HarnessCommand, ResultError, Target
 from evalx.harnesses.checks import Scores, known_keys
 from evalx.model import EnvValue, Metric, Site, TaskSpec
 from evalx.results.files import read_result_text
+from evalx.results.formats import load_yaml
 
 RUN_CONFIG = "run_config.yml"
 RESULTS_FILE = "results.yml"
@@ -35,7 +36,7 @@ OWN_KEYS = (
 )
 _EITHER_NAME = 'if command -v nemo-evaluator >/dev/null 2>&1; then exec nemo-evaluator "$@"; else exec eval-factory "$@"; fi'
 _ACTIVE = re.compile(r"[`$;|&<>\\\n\r]|\{\{|\{%|\{#")
-_MAX_DEPTH = 20
+MAX_GROUPS = 10_000
 
 
 class NemoEvaluatorHarness:
@@ -47,12 +48,13 @@ class NemoEvaluatorHarness:
         return HarnessCommand(argv, _environment(task, target, site), {RUN_CONFIG: _yaml(config)}, tuple(_active_settings(config)))
 
     def parse(self, task: TaskSpec, results: Path) -> tuple[Metric, ...]:  # noqa: ARG002
-        document = _load(read_result_text(results, RESULTS_FILE))
+        document = load_yaml(RESULTS_FILE, read_result_text(results, RESULTS_FILE))
         found = document.get("results") if isinstance(document, dict) else None
         if not isinstance(found, dict):
             raise ResultError(f"{RESULTS_FILE} has no `results`")
         scores = Scores(RESULTS_FILE)
-        _add_groups(scores, _mapping(found, "groups"), "group:")
+        for path, group in _groups(found):
+            _add_metrics(scores, group, f"group:{path}/")
         tasks = _mapping(found, "tasks")
         for name, entry in tasks.items():
             _add_metrics(scores, entry, f"{name}/" if len(tasks) > 1 else "")
@@ -62,7 +64,7 @@ class NemoEvaluatorHarness:
 def run_config(task: TaskSpec, target: Target, site: Site) -> dict[str, Any]:
     """The run configuration: the user's params, overridden by the overrides, completed by what evalx knows. Raises ConfigError."""
     params = task.options.get("params") or {}
-    known_keys(params, {"config", "target", "metadata"}, "a NeMo Evaluator configuration")
+    known_keys(params, {"config", "target", "metadata"}, "nemo_evaluator_config", "parameters of a benchmark go under config.params")
     config: dict[str, Any] = json.loads(json.dumps(params))
     for key, value in (task.options.get("overrides") or {}).items():
         _set(config, key, _override(value))
@@ -160,15 +162,6 @@ def _yaml(config: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
 
 
-def _load(text: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 -- both are safe loaders
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ResultError(f"{RESULTS_FILE} is not YAML: {' '.join(str(error).split())[:200]}") from None
-
-
 def _mapping(entry: Any, key: str) -> dict[Any, Any]:
     value = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(value, dict | None):
@@ -176,12 +169,16 @@ def _mapping(entry: Any, key: str) -> dict[Any, Any]:
     return value or {}
 
 
-def _add_groups(scores: Scores, groups: Mapping[Any, Any], prefix: str, depth: int = 0) -> None:
-    if depth > _MAX_DEPTH:
-        raise ResultError(f"{RESULTS_FILE}: groups are nested more than {_MAX_DEPTH} deep")
-    for name, group in groups.items():
-        _add_metrics(scores, group, f"{prefix}{name}/")
-        _add_groups(scores, _mapping(group, "groups"), f"{prefix}{name}/", depth + 1)
+def _groups(results: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every group with its path, also groups in groups; the bound is for a file whose groups contain themselves."""
+    waiting = [(str(name), group) for name, group in _mapping(results, "groups").items()]
+    for _ in range(MAX_GROUPS):
+        if not waiting:
+            return
+        path, group = waiting.pop(0)
+        yield path, group
+        waiting += [(f"{path}/{name}", child) for name, child in _mapping(group, "groups").items()]
+    raise ResultError(f"{RESULTS_FILE} has more than {MAX_GROUPS} groups")
 
 
 def _add_metrics(scores: Scores, entry: Any, prefix: str) -> None:
