@@ -1,0 +1,275 @@
+"""The local executor: model servers and evaluation tasks as processes, or containers, of this machine.
+
+Read this to learn how an executor is written. The five hooks are short because each only starts or looks at one thing: `Runtime` does
+the starting and looking (processes.py, containers.py), a deployment variant says what a server is (deployments.py), the harness what
+a task is, and the core owns everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from attrs import evolve
+
+from evalx.errors import AuthError, ConfigError, EndpointFailed, EvalxError, TaskRefused
+from evalx.harnesses.build import TRUST_HINT
+from evalx.hookspecs import hookimpl
+from evalx.model import (
+    EndpointHandle,
+    EndpointSpec,
+    Finding,
+    Handle,
+    Json,
+    Outcome,
+    Secret,
+    ServerSpec,
+    Site,
+    Spec,
+    TaskHandle,
+    TaskResult,
+    TaskSpec,
+)
+from evalx.serving import probe
+from evalx_local import logs, ports
+from evalx_local.containers import WORKSPACE, ContainerRuntime
+from evalx_local.deployments import LocalHooks
+from evalx_local.environment import harness_env, secret_value, values
+from evalx_local.processes import ProcessRuntime
+from evalx_local.runtime import Job, Place, Runtime
+from evalx_local.settings import LocalSettings
+
+if TYPE_CHECKING:
+    from evalx.context import RunContext
+
+DATASETS = "/datasets"
+"""Where a container sees the task's `dataset_dir`."""
+
+PRE_CMD = 'eval "$1" || exit; shift; exec "$@"'
+
+
+class LocalExecutor:
+    """One run's servers and tasks on this machine."""
+
+    evalx_api = (1, 0)
+    Settings = LocalSettings
+    deployments = "evalx.local.deployments"
+    hook_specs = (LocalHooks,)
+
+    def __init__(self) -> None:
+        self._runtime: Runtime
+
+    @hookimpl
+    def setup(self, run: RunContext) -> None:
+        """Make the runtime, and register the variants that the plan names: their hook `server_spec` is then part of this run."""
+        program = run.settings.runtime
+        self._runtime = ProcessRuntime() if program == "process" else ContainerRuntime(program, run.settings.containers)
+        for variant in sorted({endpoint.variant for endpoint in run.plan.endpoints}):
+            run.plugins.register_from(self.deployments, variant)
+
+    # ------------------------------------------------------------------ the five
+
+    @hookimpl
+    def deploy(self, run: RunContext, endpoint: EndpointSpec) -> EndpointHandle:
+        server = self.server_spec(run, endpoint)
+        if server is None:
+            return EndpointHandle(endpoint, run.resource_name(endpoint), owned=False, data=_api_key(endpoint))
+        place = _place(run, endpoint)
+        data = self._adopt(run, endpoint, place, EndpointFailed) or self._start_server(run, endpoint, server, place)
+        return EndpointHandle(
+            endpoint, place.name, data={**data, **_api_key(endpoint), "routes": dict(server.routes), "health": server.health_path}
+        )
+
+    @hookimpl
+    def wait_ready(self, run: RunContext, handle: EndpointHandle) -> EndpointHandle | None:
+        if handle.owned:
+            self._refuse_dead(run, handle)
+        url = f"http://{ports.HOST}:{handle.data['port']}" if handle.owned else _target(handle.spec)["url"]
+        key = handle.data.get("api_key")
+        answer = probe(
+            url,
+            model=handle.spec.model,
+            kind=_kind(run, handle.spec),
+            routes=handle.data.get("routes") or {},
+            health_path=handle.data.get("health"),
+            api_key=secret_value(run, Secret(key)) if key else None,
+            stopping=run.stopping,
+        )
+        if answer.ready:
+            return evolve(handle, url=url)
+        if answer.hopeless:
+            raise (AuthError if answer.unauthorised else EndpointFailed)(f"{_shown(url)} {answer.reason}")
+        run.report(handle, "starting" if handle.owned else "waiting", answer.reason)
+        return None
+
+    @hookimpl
+    def run_task(self, run: RunContext, task: TaskSpec, endpoint: EndpointHandle) -> TaskHandle:
+        place = _place(run, task)
+        data = self._adopt(run, task, place, TaskRefused) or self._start_task(run, task, endpoint, place)
+        return TaskHandle(task, place.name, data)
+
+    @hookimpl
+    def collect(self, run: RunContext, handle: TaskHandle) -> TaskResult | None:
+        status = self._runtime.poll(_place(run, handle.spec), handle.data)
+        if status.running:
+            self._report_progress(run, handle.spec)
+            return None
+        lost = status.exit_code is None
+        return run.result(
+            handle.spec,
+            exit_code=status.exit_code,
+            outcome=Outcome.LOST if lost else None,
+            reason="its process is gone and has left no exit code" if lost else None,
+            started=status.started,
+            ended=status.ended,
+        )
+
+    @hookimpl
+    def cleanup(self, run: RunContext, handle: Handle) -> bool:
+        if isinstance(handle, EndpointHandle) and not handle.owned:
+            return True
+        return self._runtime.stop(_place(run, handle.spec), handle.data)
+
+    # ------------------------------------------------------------------ the optional ones
+
+    @hookimpl
+    def preflight(self, run: RunContext) -> list[Finding]:
+        from evalx_local.checks import findings
+
+        return list(findings(run, self))
+
+    @hookimpl
+    def read_logs(self, run: RunContext, handle: Handle, follow: bool) -> Iterator[str]:
+        place = _place(run, handle.spec)
+
+        def more() -> bool:
+            return follow and not run.stopping.wait(0.2) and self._runtime.poll(place, handle.data).running
+
+        return logs.lines(place.log, more)
+
+    @hookimpl
+    def cancel(self, run: RunContext, handle: TaskHandle) -> bool:
+        self._runtime.stop(_place(run, handle.spec), handle.data)
+        return True
+
+    @hookimpl
+    def poll_interval(self, run: RunContext, handle: Handle, age: float) -> float:  # noqa: ARG002
+        """Looking costs no more than reading a file or asking a server of our own."""
+        return min(0.1 + age / 20, 2.0)
+
+    # ------------------------------------------------------------------ what they are made of
+
+    def server_spec(self, run: RunContext, endpoint: EndpointSpec) -> ServerSpec | None:
+        """What the deployment variant says of an endpoint's server."""
+        server: ServerSpec | None = run.plugins.call("server_spec", run=run, endpoint=endpoint)
+        return server
+
+    def find(self, run: RunContext, spec: Spec) -> Json | None:
+        """What is known of a server or task that was started before, by whatever process."""
+        return self._runtime.find(_place(run, spec))
+
+    def site(self, task: TaskSpec, folder: Path, port: int) -> Site:
+        """Where a task will run, as it sees it itself."""
+        given, inside = task.options.get("dataset_dir"), self._runtime.containerised
+        dataset = str(Path(given).expanduser().absolute()) if given else None
+        return Site(
+            workdir=WORKSPACE if inside else str(folder),
+            adapter_port=port,
+            dataset_dir=DATASETS if inside and dataset else dataset,
+            containerised=inside,
+        )
+
+    def _adopt(self, run: RunContext, spec: Spec, place: Place, refusal: type[EvalxError]) -> Json | None:
+        found = self._runtime.find(place)
+        if found is not None and found["spec"] != run.spec_hash(spec):
+            raise refusal(f"{place.name} exists already, for another configuration", f"evalx cleanup {run.run_id}")
+        return found
+
+    def _start_server(self, run: RunContext, endpoint: EndpointSpec, server: ServerSpec, place: Place) -> Json:
+        try:
+            port = ports.reserve(server.port)
+        except OSError as error:
+            raise EndpointFailed(str(error), "remove deployment.port, and a free one is taken") from error
+        with port:
+            return self._runtime.start(place, server_job(run, endpoint, server, place, port.number), port)
+
+    def _start_task(self, run: RunContext, task: TaskSpec, endpoint: EndpointHandle, place: Place) -> Json:
+        with ports.reserve() as port:
+            site = self.site(task, place.folder, port.number)
+            command = run.command(task, endpoint, site)
+            for name, text in command.files.items():
+                path = place.folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+            job = Job(
+                argv=command.argv,
+                workdir=place.folder,
+                env=values(run, {**harness_env(run.settings, task.harness), **command.env}),
+                marks=run.labels(task),
+                image=command.image or run.settings.harness(task.harness).image,
+                mounts=(f"{Path(command.dataset_dir).expanduser().absolute()}:{DATASETS}:ro",) if command.dataset_dir else (),
+            )
+            return self._runtime.start(place, job, port)
+
+    def _refuse_dead(self, run: RunContext, handle: EndpointHandle) -> None:
+        place = _place(run, handle.spec)
+        status = self._runtime.poll(place, handle.data)
+        if not status.running:
+            how = "is gone" if status.exit_code is None else f"exited with code {status.exit_code}"
+            said = logs.last_line(place.log)
+            raise EndpointFailed(f"the model server {how}" + (f": {said}" if said else ""), f"its log: {place.log}")
+
+    def _report_progress(self, run: RunContext, task: TaskSpec) -> None:
+        progress = getattr(run.plugins.harness(task.harness), "progress", None)
+        done, total = (progress(run.task_dir(task) / "results") if progress else None) or (None, None)
+        run.report(task, "running", done=done, total=total)
+
+
+def server_job(run: RunContext, endpoint: EndpointSpec, server: ServerSpec, place: Place, port: int) -> Job:
+    """The job that runs a server on that port. Raises ConfigError for commands that are not trusted and secrets that are not there."""
+    argv = tuple(argument.replace("{port}", str(port)) for argument in server.argv)
+    if server.pre_cmd:
+        if not run.trust_commands:
+            raise ConfigError("the config brings a shell command of its own: deployment.pre_cmd", TRUST_HINT)
+        argv = ("sh", "-c", PRE_CMD, "pre_cmd", server.pre_cmd, *argv)
+    deployment = endpoint.options["deployment"]
+    inside = run.settings.runtime != "process"
+    workdir = Path(deployment.get("workdir") or (place.folder if inside else ".")).expanduser().absolute()
+    checkpoint = deployment.get("checkpoint_path")
+    return Job(
+        argv=argv,
+        workdir=workdir,
+        env={name: value.replace("{port}", str(port)) for name, value in values(run, server.env).items()},
+        marks={**server.labels, **run.labels(endpoint)},
+        image=server.image,
+        mounts=(f"{checkpoint}:{checkpoint}:ro",) if checkpoint and Path(checkpoint).is_absolute() else (),
+    )
+
+
+def _place(run: RunContext, spec: Spec) -> Place:
+    if isinstance(spec, TaskSpec):
+        return Place(run.resource_name(spec), run.task_dir(spec))
+    return Place(run.resource_name(spec), run.endpoint_dir(EndpointHandle(spec, run.resource_name(spec))))
+
+
+def _target(endpoint: EndpointSpec) -> Mapping[str, Any]:
+    return endpoint.options.get("target") or {}
+
+
+def _api_key(endpoint: EndpointSpec) -> dict[str, str]:
+    name = _target(endpoint).get("api_key_name")
+    return {"api_key": f"host:{name}"} if name else {}
+
+
+def _kind(run: RunContext, endpoint: EndpointSpec) -> str:
+    """The endpoint type that the endpoint's tasks ask for: that route must answer."""
+    kinds = [task.options.get("endpoint_type") for task in run.plan.tasks if task.endpoint == endpoint.name]
+    return next((kind for kind in kinds if kind), "chat")
+
+
+def _shown(url: str) -> str:
+    """A URL as messages show it: without credentials and query."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))

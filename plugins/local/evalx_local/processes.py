@@ -1,0 +1,193 @@
+"""Jobs as processes that outlive evalx and that any evalx process can find again.
+
+A job is the leader of a session of its own, so no signal meant for evalx reaches it. Its leader is a constant shell script that runs
+the command and writes down its exit code, since only a parent can wait for a process and the parent may be gone by then. A process
+is known to be ours by pid *and* start time (pids are used again), or by the `EVALX_RESOURCE` in its environment, which children inherit.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from evalx.model import Json
+from evalx_local.ports import Port
+from evalx_local.runtime import Job, Place, Status
+
+if TYPE_CHECKING:
+    import psutil
+
+GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+SCRIPT = """
+trap : HUP INT TERM
+exit_code=$1
+cd -- "$2" && shift 2 && "$@"
+echo $? > "$exit_code.part" && mv -- "$exit_code.part" "$exit_code"
+"""
+"""Runs a command. The trap lets the shell live on until the command has ended; the command itself gets the signals' defaults back."""
+
+PORT_LOCK = 9
+"""File descriptor under which a job inherits the lock on its port."""
+
+SAME_START = 2.0
+"""Seconds by which the start time of one process may seem to differ between two looks, when the clock is being set."""
+
+
+@define
+class _Stop:
+    """A job that is being stopped. seen: every process of it so far, so that none is lost when its session's leader goes first."""
+
+    asked: float
+    seen: set[psutil.Process] = field(factory=set)
+    killed: bool = False
+
+
+class ProcessRuntime:
+    """Runs jobs as processes of the user, with the user's environment."""
+
+    containerised = False
+
+    def __init__(self) -> None:
+        self._stops: dict[str, _Stop] = {}
+
+    def find(self, place: Place) -> Json | None:
+        if not place.started.exists():
+            return None
+        if place.exit_code.exists():
+            return {"spec": place.started.read_text()}
+        leaders = [process for process in _processes(place.name, None) if _is_session_leader(process)]
+        if not leaders:
+            return None
+        oldest = min(leaders, key=lambda process: process.create_time())
+        marks = oldest.environ()
+        return _data(oldest, marks["EVALX_SPEC"], int(marks["EVALX_PORT"]))
+
+    def start(self, place: Place, job: Job, port: Port) -> Json:
+        import psutil
+
+        marks = {**job.marks, "EVALX_PORT": str(port.number)}
+        place.started.write_text(marks["EVALX_SPEC"])
+        pid = _spawn(place, job, {**os.environ, **job.env, **marks}, port)
+        return _data(psutil.Process(pid), marks["EVALX_SPEC"], port.number)
+
+    def poll(self, place: Place, data: Json) -> Status:
+        over = place.exit_code.exists()
+        running = not over and (_leader(data) is not None if "pid" in data else bool(_processes(place.name, None)))
+        # Read after looking for the process: it may have ended between the two.
+        code = None if running else _read_int(place.exit_code)
+        return Status(running, code, _modified(place.started), _modified(place.exit_code))
+
+    def stop(self, place: Place, data: Json) -> bool:
+        stop = self._stops.setdefault(place.name, _Stop(time.monotonic()))
+        first = not stop.seen
+        stop.seen.update(_processes(place.name, _leader(data)))
+        alive = [process for process in stop.seen if _is_alive(process)]
+        if not alive:
+            self._stops.pop(place.name, None)
+            return True
+        if first or (time.monotonic() - stop.asked > GRACE):
+            _signal(alive, signal.SIGTERM if first else signal.SIGKILL)
+        return False
+
+
+def _spawn(place: Place, job: Job, env: Mapping[str, str], port: Port) -> int:
+    """Start the script. posix_spawn, since subprocess would warn of every process that is meant to outlive its object."""
+    return os.posix_spawn(
+        "/bin/sh",
+        ["sh", "-c", SCRIPT, "evalx-job", str(place.exit_code), str(job.workdir), *job.argv],
+        env,
+        setsid=True,
+        setsigmask=(),
+        setsigdef=(signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGTERM),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(place.log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+            (os.POSIX_SPAWN_DUP2, port.lock, PORT_LOCK),
+        ],
+    )
+
+
+def _data(process: psutil.Process, spec: str, port: int) -> Json:
+    return {"pid": process.pid, "started": process.create_time(), "spec": spec, "port": port}
+
+
+def _leader(data: Json) -> psutil.Process | None:
+    """The process that the data describe, if it is alive; reaped if it is our own child and has ended."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess, KeyError):
+        process = psutil.Process(data["pid"])
+        if abs(process.create_time() - data["started"]) < SAME_START and _is_alive(process):
+            return process
+    return None
+
+
+def _processes(name: str, leader: psutil.Process | None) -> list[psutil.Process]:
+    """Live processes that carry the resource's name in their environment, or belong to the leader's session."""
+    import psutil
+
+    found = []
+    for pid in psutil.pids():
+        with suppress(psutil.Error, OSError):  # gone by now, or another user's
+            process = psutil.Process(pid)
+            if _belongs(process, name, leader) and _is_alive(process):
+                found.append(process)
+    return found
+
+
+def _belongs(process: psutil.Process, name: str, leader: psutil.Process | None) -> bool:
+    if process.pid == os.getpid():
+        return False
+    in_session = leader is not None and os.getsid(process.pid) == leader.pid
+    return in_session or process.environ().get("EVALX_RESOURCE") == name
+
+
+def _is_session_leader(process: psutil.Process) -> bool:
+    with suppress(OSError):
+        return os.getsid(process.pid) == process.pid
+    return False
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    import psutil
+
+    try:
+        if not process.is_running() or process.status() != psutil.STATUS_ZOMBIE:
+            return process.is_running()
+    except psutil.NoSuchProcess:
+        return False
+    with suppress(ChildProcessError):
+        os.waitpid(process.pid, os.WNOHANG)
+    return False
+
+
+def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.Error):
+            process.send_signal(number)
+
+
+def _read_int(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return None
