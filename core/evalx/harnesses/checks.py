@@ -22,9 +22,8 @@ def known_keys(settings: Any, known: Collection[str], what: str, otherwise: str 
     for key in settings:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
-            raise ConfigError(
-                f"{what} has no setting {key!r}", f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
-            )
+            hint = f"did you mean {close[0]!r}?" if close else otherwise or f"known: {', '.join(sorted(known))}"
+            raise ConfigError(f"{what} has no setting {key!r}", hint)
 
 
 def text_list(settings: Mapping[str, Any], key: str) -> tuple[str, ...]:

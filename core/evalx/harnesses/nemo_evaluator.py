@@ -90,9 +90,8 @@ def _own_values(task: TaskSpec, target: Target, site: Site) -> dict[str, Any]:
 
 
 def _where_instead(key: str) -> str:
-    return {"config.type": "use the task's name", "target.api_endpoint.type": "use the task's endpoint_type"}.get(
-        key, "use target.api_endpoint"
-    )
+    places = {"config.type": "the task's name", "target.api_endpoint.type": "the task's endpoint_type", "config.output_dir": "output_dir"}
+    return f"use {places.get(key, 'target.api_endpoint')}"
 
 
 def _key_name(task: TaskSpec) -> str:
@@ -138,9 +137,11 @@ def _get(tree: Any, dotted: str) -> Any:
 def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
     *parents, last = dotted.split(".")
     for key in parents:
-        if not isinstance(tree.setdefault(key, {}), dict):
+        if tree.get(key) is None:
             tree[key] = {}
         tree = tree[key]
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{dotted} cannot be set: {key} is not a mapping but {tree!r}")
     tree[last] = value
 
 
