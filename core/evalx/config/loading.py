@@ -1,0 +1,143 @@
+"""From files and overrides to a validated `Config`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from evalx.config.checks import check_meaning, check_values
+from evalx.config.origins import Origins, parse_key
+from evalx.config.schema import Evaluation, Target
+from evalx.config.search import find_config, plugin_configs, shipped_configs
+from evalx.config.sections import read_sections
+from evalx.config.settings import ExecutionSettings
+from evalx.config.source import Document, KeyPath, read_document
+from evalx.config.structure import Reader, suggestion
+from evalx.errors import ConfigError, ConfigErrors
+
+_LOCK = threading.Lock()
+"""Hydra and OmegaConf have global switches and registries; one composition at a time touches them."""
+
+
+@frozen
+class Config:
+    """A validated config.
+
+    path: its primary file. tree: all of it as plain data, resolved. execution: an instance of the executor's Settings. deployment: an
+    instance of the deployment variant's Options. text: the composed YAML with references unresolved, safe to store.
+    """
+
+    path: Path
+    tree: dict[str, Any]
+    execution: ExecutionSettings
+    deployment: Any
+    deployment_type: str
+    target: Target
+    evaluation: Evaluation
+    plugins: tuple[str, ...]
+    text: str
+    _origins: Origins = field(repr=False, eq=False, alias="origins")
+
+    def origin(self, key_path: str | KeyPath) -> str | None:
+        """Who gave that key its value: `file:line` or `override key`; None if it was left to its default."""
+        return self._origins.find(parse_key(key_path) if isinstance(key_path, str) else key_path)
+
+    def where(self, key_path: str | KeyPath) -> str:
+        """The location of a mistake in that key, for messages: `file:line key`."""
+        return self._origins.where(parse_key(key_path) if isinstance(key_path, str) else key_path)
+
+
+def load(
+    config: str | Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    config_dir: str | Path | None = None,
+    config_name: str | None = None,
+    executor: str | None = None,
+    tasks: Sequence[str] = (),
+) -> Config:
+    """Compose, resolve and validate a config.
+
+    config: a path, or a name found in the current folder, `./configs`, the shipped configs and those of plugins. overrides: Hydra
+    overrides. executor: wins over what the config says. tasks: keep only these of its tasks. Raises ConfigErrors with every mistake,
+    each with its location; PluginError if a plugin it names cannot be loaded.
+    """
+    primary = read_document(find_config(str(config) if config else None, config_dir, config_name))
+    tree, text, origins = _compose(primary, _folders(primary, config_dir), overrides, executor)
+    if tasks:
+        _keep_tasks(tree, tasks)
+    return _validate(primary.path, tree, text, origins)
+
+
+def _folders(primary: Document, config_dir: str | Path | None) -> list[Path]:
+    """The search path of config groups; the first folder that has one wins."""
+    given = [Path(config_dir).absolute()] if config_dir else []
+    return [primary.path.parent, *given, *_declared_folders(primary), shipped_configs(), *plugin_configs()]
+
+
+def _declared_folders(primary: Document) -> list[Path]:
+    """`hydra.searchpath` of the primary file, the one key of `hydra` that means something here."""
+    hydra = primary.data.get("hydra")
+    if hydra is None:
+        return []
+    if not isinstance(hydra, dict) or set(hydra) - {"searchpath"} or not isinstance(hydra.get("searchpath", []), list):
+        message = "evalx knows one key of 'hydra': searchpath, a list of folders"
+        raise ConfigError(message, where=f"{primary.where(('hydra',))} hydra")
+    folders = [primary.path.parent / str(entry).removeprefix("file://") for entry in hydra.get("searchpath", [])]
+    for index, folder in enumerate(folders):
+        if not folder.is_dir():
+            raise ConfigError(f"no folder '{folder}'", where=f"{primary.where(('hydra', 'searchpath', index))} hydra.searchpath")
+    return folders
+
+
+def _compose(
+    primary: Document, folders: Sequence[Path], overrides: Sequence[str], executor: str | None
+) -> tuple[dict[str, Any], str, Origins]:
+    from omegaconf import OmegaConf
+
+    from evalx.config.compose import compose
+    from evalx.config.resolve import resolve
+
+    with _LOCK:
+        composed = compose(primary, folders, overrides, executor)
+        tree = resolve(composed.config, composed.origins.where)
+    return tree, OmegaConf.to_yaml(composed.config, resolve=False), composed.origins
+
+
+def _keep_tasks(tree: dict[str, Any], names: Sequence[str]) -> None:
+    entries = tree.get("evaluation", {}).get("tasks") or []
+    known = [entry.get("name") for entry in entries if isinstance(entry, dict)]
+    errors: list[ConfigError] = []
+    for name in names:
+        if name not in known:
+            hint = suggestion(name, map(str, known)) or f"it has: {', '.join(map(str, known))}"
+            errors.append(ConfigError(f"the config has no task '{name}'", hint, where=f"--task {name}"))
+    if errors:
+        raise ConfigErrors(errors)
+    tree["evaluation"]["tasks"] = [entry for entry in entries if entry["name"] in names]
+
+
+def _validate(path: Path, tree: dict[str, Any], text: str, origins: Origins) -> Config:
+    reader = Reader(origins.where)
+    typed = read_sections(tree, reader)
+    check_values(tree, reader)
+    reader.check()
+    config = Config(
+        path=path,
+        tree=tree,
+        execution=typed.execution,
+        deployment=typed.deployment,
+        deployment_type=typed.deployment_type,
+        target=typed.shared.target,
+        evaluation=typed.shared.evaluation,
+        plugins=typed.shared.plugins.require,
+        text=text,
+        origins=origins,
+    )
+    check_meaning(config, reader)
+    reader.check()
+    return config

@@ -1,0 +1,94 @@
+"""From a composed config to plain data: interpolations are replaced by what they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, InterpolationToMissingValueError, OmegaConfBaseException
+
+from evalx import catalog
+from evalx.config.source import MAX_DEPTH, KeyPath
+from evalx.config.structure import MISSING
+from evalx.errors import ConfigError, ConfigErrors, EvalxError
+
+RESOLVERS = "evalx.resolvers"
+
+
+def resolve(config: DictConfig, where: Callable[[KeyPath], str]) -> dict[str, Any]:
+    """Plain dicts, lists and scalars; values still to be given stay `???`. Raises ConfigErrors for all that do not resolve.
+
+    where: makes the location of a mistake from its key path.
+    """
+    walk = _Walk(where)
+    with _plugin_resolvers():
+        tree = walk.mapping(config, ())
+    if walk.errors:
+        raise ConfigErrors(walk.errors)
+    return tree
+
+
+@contextmanager
+def _plugin_resolvers() -> Iterator[None]:
+    """Make `${name:...}` of the plugins known, and forget them again. Must be called by one thread at a time."""
+    added = []
+    try:
+        for plugin in catalog.plugins(RESOLVERS):
+            if not OmegaConf.has_resolver(plugin.name):
+                OmegaConf.register_new_resolver(plugin.name, _lazy(plugin.name))
+                added.append(plugin.name)
+        yield
+    finally:
+        for name in added:
+            OmegaConf.clear_resolver(name)
+
+
+def _lazy(name: str) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        return catalog.load(RESOLVERS, name)(*map(str, arguments))
+
+    return call
+
+
+class _Walk:
+    def __init__(self, where: Callable[[KeyPath], str]) -> None:
+        self.errors: list[ConfigError] = []
+        self._where = where
+
+    def mapping(self, node: DictConfig, at: KeyPath) -> dict[str, Any]:
+        return {str(key): self._item(node, key, (*at, str(key))) for key in node}
+
+    def _item(self, node: DictConfig | ListConfig, key: Any, at: KeyPath) -> Any:
+        if len(at) > MAX_DEPTH:
+            return self._error(at, "nested too deeply, or an interpolation that contains itself")
+        try:
+            if OmegaConf.is_missing(node, key):
+                return MISSING
+            value = node[key]
+        except EvalxError as error:
+            return self._error(at, error.message, error.hint)
+        except OmegaConfBaseException as error:
+            return self._interpolation_error(at, error)
+        except RecursionError:
+            return self._error(at, "an interpolation that contains itself")
+        if isinstance(value, DictConfig):
+            return self.mapping(value, at)
+        if isinstance(value, ListConfig):
+            return [self._item(value, index, (*at, index)) for index in range(len(value))]
+        return value
+
+    def _interpolation_error(self, at: KeyPath, error: OmegaConfBaseException) -> None:
+        cause = error.__cause__
+        if isinstance(cause, EvalxError):
+            return self._error(at, cause.message, cause.hint)
+        if isinstance(error, InterpolationToMissingValueError):
+            return self._error(at, "refers to a value that is not set (???)")
+        first = str(error).partition("\n")[0]
+        if isinstance(error, InterpolationKeyError):
+            return self._error(at, f"refers to a key that does not exist: {first}")
+        return self._error(at, f"cannot be resolved: {first}")
+
+    def _error(self, at: KeyPath, message: str, hint: str | None = None) -> None:
+        self.errors.append(ConfigError(message, hint, where=self._where(at)))

@@ -1,0 +1,68 @@
+"""What plugin authors use to say which keys they understand: attrs classes whose fields carry their own documentation.
+
+    @frozen(kw_only=True)
+    class Settings(ExecutionSettings):
+        workers: int = setting(4, help="How many tasks run at the same time.")
+        zone: str = setting(help="Zone in which machines are rented.")         # mandatory
+
+Types of fields: bool, int, float, str, Literal, Enum, Path, Any, Optional and other unions of these, list, tuple[X, ...], Mapping[str, X],
+and further attrs classes. `evalx.config.structure` turns plain data into such a class and says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from attrs import NOTHING, field, frozen
+
+
+def setting(default: Any = NOTHING, *, help: str, factory: Callable[[], Any] | None = None, validator: Any = None) -> Any:  # noqa: A002
+    """A key of a config section: an attrs field with the sentence that errors and reference tables show for it.
+
+    Without default or factory the key is mandatory. validator: an attrs validator; the message of its ValueError is shown to the user.
+    """
+    metadata = {"help": help}
+    if factory is not None:
+        return field(factory=factory, metadata=metadata, validator=validator)
+    return field(default=default, metadata=metadata, validator=validator)
+
+
+def at_least(minimum: float) -> Callable[[Any, Any, Any], None]:
+    """Validator for `setting`: a number not below the minimum (None passes)."""
+    def check(_instance: Any, attribute: Any, value: Any) -> None:
+        if isinstance(value, int | float) and value < minimum:
+            raise ValueError(f"must be at least {minimum:g}, not {value:g}", attribute)
+
+    return check
+
+
+@frozen(kw_only=True)
+class ExecutionSettings:
+    """The keys of `execution` that every executor has. Durations are seconds; None means no limit."""
+
+    type: str = setting(help="The executor: plugin name, for example `local`.")
+    output_dir: str = setting("evalx-runs", help="Folder in which each run gets a folder of its own.")
+    env_var_names: tuple[str, ...] = setting((), help="Variables of evalx's own environment that every task is given.")
+    start: Literal["pipelined", "all_ready"] = setting(
+        "pipelined", help="`pipelined`: a task starts when its own endpoint is ready; `all_ready`: when all endpoints are."
+    )
+    endpoints: Literal["per_task", "shared"] | int = setting(
+        "per_task", help="`per_task`: an endpoint for each task; `shared`: one for all; a number: a pool of so many.", validator=at_least(1)
+    )
+    max_tasks: int | None = setting(None, help="How many tasks may run at the same time.", validator=at_least(1))
+    max_endpoints: int | None = setting(None, help="How many endpoints may exist at the same time.", validator=at_least(1))
+    max_duration: float | None = setting(None, help="Seconds after which the run is ended.", validator=at_least(0))
+    no_progress_timeout: float | None = setting(
+        3600.0, help="Seconds without any sign of progress after which a wait is given up.", validator=at_least(0)
+    )
+
+    @property
+    def ready_timeout(self) -> float:
+        """Seconds from deploying an endpoint until it must answer. An executor with a key for it overrides this."""
+        return 1200.0
+
+    @property
+    def task_timeout(self) -> float:
+        """Seconds from submitting a task until it must be over, unless the task says otherwise."""
+        return 14400.0
