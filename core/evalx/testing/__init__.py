@@ -5,9 +5,10 @@ Needs pytest, which evalx itself does not.
 
 import pytest
 
-pytest.register_assert_rewrite("evalx.testing.conformance")
+pytest.register_assert_rewrite("evalx.testing.bench", "evalx.testing.conformance")
 
+from evalx.testing.conformance import ExecutorConformance  # noqa: E402
 from evalx.testing.memory import Ending, Fault, InMemoryExecutor, World  # noqa: E402
 from evalx.testing.runs import make_run  # noqa: E402
 
-__all__ = ["Ending", "Fault", "InMemoryExecutor", "World", "make_run"]
+__all__ = ["Ending", "ExecutorConformance", "Fault", "InMemoryExecutor", "World", "make_run"]

@@ -60,11 +60,12 @@ class Fault:
 
 @frozen
 class Ending:
-    """How a task ends."""
+    """How a task ends. polls: answers of "not yet" before; None: the world's `polls_until_done`."""
 
     outcome: Outcome = Outcome.PASSED
     metrics: tuple[Metric, ...] = (Metric("accuracy", 0.5, 0.1, 26),)
     reason: str | None = None
+    polls: int | None = None
 
 
 @define(eq=False)
@@ -83,8 +84,8 @@ class World:
     """The backend. Safe to use from several threads; may be changed while a run is going on.
 
     polls_until_ready, polls_until_done: answers of "not yet" before an endpoint is ready and a task over. polls_until_gone: calls of
-    cleanup that answer False. poll_interval: seconds, what the executor tells the driver. endings: how tasks end that do not pass, by
-    task name.
+    cleanup that answer False. poll_interval: seconds, what the executor tells the driver. endings: task name → how it
+    ends; others pass.
     """
 
     polls_until_ready: int = 1
@@ -226,10 +227,11 @@ class InMemoryExecutor:
         started = handle.data.get("submitted")
         if entry is None:
             return TaskResult(handle.spec, Outcome.LOST, reason=f"{handle.resource} does not exist", started=started, ended=time.time())
-        if entry.polls <= self.world.polls_until_done:
-            run.report(handle, "running", done=entry.polls, total=self.world.polls_until_done + 1)
-            return None
         ending = self.world.endings.get(handle.spec.name, Ending())
+        polls = self.world.polls_until_done if ending.polls is None else ending.polls
+        if entry.polls <= polls:
+            run.report(handle, "running", done=entry.polls, total=polls + 1)
+            return None
         passed = ending.outcome is Outcome.PASSED
         metrics, reason = (ending.metrics, None) if passed else ((), ending.reason or ending.outcome.value)
         return TaskResult(handle.spec, ending.outcome, metrics, reason=reason, started=started, ended=time.time())
