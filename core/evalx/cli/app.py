@@ -54,7 +54,6 @@ MEANINGS = {
     ExitCode.SIGINT: "ended by Ctrl-C, clean",
     ExitCode.SIGTERM: "ended by SIGTERM, clean",
 }
-EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {int(code):>3}  {meaning}" for code, meaning in MEANINGS.items())
 
 
 class LazyGroup(click.Group):
@@ -82,8 +81,12 @@ class LazyGroup(click.Group):
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(width), line) for name, line in commands.items()])
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(f"{int(code):>3}", meaning) for code, meaning in MEANINGS.items()])
 
-@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "--version", message="evalx %(version)s")
 @verbosity_options
 def cli() -> None:

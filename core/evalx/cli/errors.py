@@ -9,7 +9,6 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
@@ -105,6 +104,8 @@ def _internal(error: BaseException, asked: Asked) -> int:
 
 def _keep(text: str) -> str | None:
     """Write the traceback to a file of its own that only the user can read; None if that is not possible."""
+    from evalx.store.store import state_directory
+
     try:
         folder = state_directory() / "crashes"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -114,15 +115,6 @@ def _keep(text: str) -> str | None:
     except OSError:
         return None
     return str(path)
-
-
-def state_directory() -> Path:
-    """Where evalx keeps its state: `EVALX_STATE_DIR`, or the user's state directory."""
-    if chosen := os.environ.get("EVALX_STATE_DIR"):
-        return Path(chosen)
-    from platformdirs import user_state_dir
-
-    return Path(user_state_dir("evalx"))
 
 
 def redact(text: str) -> str:

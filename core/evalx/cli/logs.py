@@ -78,12 +78,12 @@ def _labelled(spec: Spec, text: str, specs: list[Spec]) -> str:
 
 def _past(store: Store, record: RunRecord, spec: Spec, count: int | None) -> list[str]:
     """The lines there are: of the file in the run directory, else what the executor can still read."""
-    from evalx.cli.logfiles import log_of, tail
+    from evalx.cli.logfiles import lines_of, log_of
     from evalx.display.text import clean
 
     path = log_of(record.directory, spec)
     if path is not None:
-        return tail(path, count)
+        return lines_of(path, count)
     return list(deque((clean(text) for text in _from_executor(store, record, spec, follow=False)), maxlen=count))
 
 

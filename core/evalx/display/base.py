@@ -54,7 +54,7 @@ class Display:
         if board is None or self._ended:
             return
         self.happened(event)
-        if event.kind == "warning":
+        if event.kind == "warning" or (event.kind, event.state) == ("job", "leak_suspected"):
             self.warned(event)
             return
         with self.lock:

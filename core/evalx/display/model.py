@@ -13,7 +13,6 @@ from attrs import define, field
 
 from evalx.display.text import line, plural, score
 from evalx.model import Event, RunPlan
-from evalx.store.states import TaskState
 
 ENDPOINT_PHASES = {
     "intent": "deploying",
@@ -31,9 +30,6 @@ ENDPOINT_PHASES = {
     "leak_suspected": "may be alive",
 }
 TASK_PHASES = {"pending": "waiting", "blocked": "waiting", "no_result": "no result", "timed_out": "timed out"}
-
-TASK_STATES = frozenset(state.value for state in TaskState)
-"""An event of kind `task` may also tell of the state of the task's resource, which is no business of its row."""
 
 DONE = {"scored"}
 BAD = {"failed", "no_result", "timed_out", "lost", "skipped", "cancelled"}
@@ -128,7 +124,7 @@ class Board:
         if event.kind == "endpoint":
             return self.endpoints.get(event.name)
         if event.kind == "task":
-            return self.tasks.get(event.name) if event.state in TASK_STATES else None
+            return self.tasks.get(event.name)
         return self._reporting(event) if event.kind == "progress" else None
 
     def _reporting(self, event: Event) -> Status | None:
