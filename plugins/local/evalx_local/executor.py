@@ -32,6 +32,7 @@ from evalx.model import (
     TaskResult,
     TaskSpec,
 )
+from evalx.results.logs import last_line
 from evalx.serving import probe
 from evalx_local import logs, ports
 from evalx_local.containers import WORKSPACE, ContainerRuntime
@@ -218,7 +219,7 @@ class LocalExecutor:
         status = self._runtime.poll(place, handle.data)
         if not status.running:
             how = "is gone" if status.exit_code is None else f"exited with code {status.exit_code}"
-            said = logs.last_line(place.log)
+            said = last_line(place.folder)
             raise EndpointFailed(f"the model server {how}" + (f": {said}" if said else ""), f"its log: {place.log}")
 
     def _report_progress(self, run: RunContext, task: TaskSpec) -> None:
