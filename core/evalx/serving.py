@@ -22,7 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 from attrs import frozen
 
 from evalx.config.env import parse_env
-from evalx.config.settings import setting
+from evalx.config.settings import at_least, setting
 from evalx.harnesses.target import DEFAULT_ROUTES, route_url
 from evalx.model import ServerSpec
 
@@ -55,17 +55,17 @@ class Readiness:
 class VllmOptions:
     """The keys of `deployment` for vLLM, the same on every executor."""
 
-    checkpoint_path: str = setting(help="folder of the checkpoint, or a model id of the Hugging Face hub")
-    image: str = setting("vllm/vllm-openai:latest", help="container image, where servers run in containers")
-    served_model_name: str | None = setting(None, help="name under which the model is served")
+    checkpoint_path: str = setting(help="Folder of the checkpoint, or a model id of the Hugging Face hub.")
+    image: str = setting("vllm/vllm-openai:latest", help="Container image, where servers run in containers.")
+    served_model_name: str | None = setting(None, help="Name under which the model is served.")
     port: int | None = setting(None, help="TCP port; by default one that is free")
-    tensor_parallel_size: int = setting(1, help="GPUs that share each layer")
-    pipeline_parallel_size: int = setting(1, help="GPUs, or groups of them, that split the layers")
-    data_parallel_size: int = setting(1, help="copies of the model behind the one port")
-    extra_args: str = setting("", help="further arguments of `vllm serve`, split as a shell would")
-    endpoints: Mapping[str, str] = setting(factory=dict, help="paths: chat, completions, health")
-    envs: Mapping[str, Any] = setting(factory=dict, help="environment: host:NAME, lit:value or plain values")
-    pre_cmd: str | None = setting(None, help="shell commands before the server; run only if commands are trusted")
+    tensor_parallel_size: int = setting(1, help="GPUs that share each layer.", validator=at_least(1))
+    pipeline_parallel_size: int = setting(1, help="GPUs, or groups of them, that split the layers.", validator=at_least(1))
+    data_parallel_size: int = setting(1, help="Copies of the model behind the one port.", validator=at_least(1))
+    extra_args: str = setting("", help="Further arguments of `vllm serve`, split as a shell would.")
+    endpoints: Mapping[str, str] = setting(factory=dict, help="Paths: chat, completions, health.")
+    envs: Mapping[str, Any] = setting(factory=dict, help="Environment: host:NAME, lit:value or plain values.")
+    pre_cmd: str | None = setting(None, help="Shell commands before the server; run only if commands are trusted.")
 
 
 def vllm_server(options: VllmOptions, model: str, *, host: str = "0.0.0.0", port: int = 0) -> ServerSpec:  # noqa: S104

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .conftest import marked, program, question, server
+import os
+from contextlib import suppress
+
+from tests.local.conftest import marked, program, question, server
 
 from evalx.model import EndpointSpec, TaskSpec
 from evalx.testing import ExecutorConformance
@@ -10,7 +13,7 @@ from evalx.testing import ExecutorConformance
 
 class TestLocalExecutor(ExecutorConformance):
     plugin = "local"
-    sdk = ("psutil", "hydra")
+    sdk = ("psutil", "hydra", "omegaconf", "rich", "sqlite3")
 
     def endpoint(self) -> EndpointSpec:
         return server()
@@ -28,4 +31,9 @@ class TestLocalExecutor(ExecutorConformance):
         return program("import time; time.sleep(3600)", index=2)
 
     def alive(self, resource: str) -> int:
-        return min(len(marked(resource)), 1)
+        """Sessions: each server and task is one, however many processes it has."""
+        sessions = set()
+        for process in marked(resource):
+            with suppress(ProcessLookupError):
+                sessions.add(os.getsid(process.pid))
+        return len(sessions)
