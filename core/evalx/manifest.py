@@ -48,13 +48,17 @@ def _beginning(run: RunContext, config_text: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "executor": plan.executor,
-        "plugins": [to_json(info) for info in catalog.plugins() if info.name in _used(run)],
+        "plugins": [_plugin(info) for info in catalog.plugins() if info.name in _used(run)],
         "config_sha256": hashlib.sha256(config_text.encode()).hexdigest(),
         "git_commit": _git_commit(),
         "argv0": Path(sys.argv[0]).name,
         "endpoints": [to_json(endpoint) for endpoint in plan.endpoints],
         "tasks": [to_json(task) for task in plan.tasks],
     }
+
+
+def _plugin(info: catalog.PluginInfo) -> dict[str, str]:
+    return {"group": info.group, "name": info.name, "value": info.value, "distribution": info.distribution, "version": info.version}
 
 
 def _used(run: RunContext) -> set[str]:
