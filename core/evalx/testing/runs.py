@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,8 @@ from typing import Any
 from evalx.context import RunContext
 from evalx.manager import RunManager
 from evalx.model import EndpointSpec, Limits, RunPlan, TaskSpec
+from evalx.plan import new_run_id
 from evalx.serial import to_json
-
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 
 def make_run(
@@ -38,7 +36,7 @@ def make_run(
     manager = RunManager(executor, name, plugins)
     chosen = settings if settings is not None else _default_settings(executor, name)
     plan = RunPlan(
-        run_id=run_id or new_id(),
+        run_id=run_id or new_run_id(),
         executor=name,
         endpoints=tuple(endpoints),
         tasks=tuple(tasks),
@@ -51,11 +49,6 @@ def make_run(
     run = RunContext(plan, chosen, folder, manager, trust_commands=trust_commands)
     manager.hooks(run).setup()
     return run
-
-
-def new_id() -> str:
-    """A run id no other test has."""
-    return secrets.choice(_ALPHABET[:26]) + "".join(secrets.choice(_ALPHABET) for _ in range(10))
 
 
 def _default_settings(executor: object, name: str) -> Any:
