@@ -25,13 +25,12 @@ MAX_PROMPTS = 256
 
 
 class Api:
-    """Answers requests for one model. system: the system message of chats that bring none; empty for none."""
+    """Answers requests for one model."""
 
-    def __init__(self, engine: Engine, model: str, system: str = "") -> None:
+    def __init__(self, engine: Engine, model: str) -> None:
         self.engine = engine
         self.tokenizer = engine.tokenizer
         self.model = model
-        self.system = system
         self.routes: Mapping[str, Callable[[Fields], Json]] = {
             "/v1/chat/completions": self.chat,
             "/v1/completions": self.completions,
@@ -61,7 +60,7 @@ class Api:
         return {"tokens": tokens, "count": len(tokens), "max_model_len": self.engine.llama.context}
 
     def chat(self, fields: Fields) -> Json:
-        prompt = self._checked(self.tokenizer.encode(chat_prompt(fields.messages(), self.system)))
+        prompt = self._checked(self.tokenizer.encode(chat_prompt(fields.messages())))
         top = fields.integer("top_logprobs", 0, most=MAX_TOP_LOGPROBS)
         completion = self.engine.complete(prompt, sampling(fields, CHAT_MAX_TOKENS))
         choice = {
@@ -180,9 +179,7 @@ def sampling(fields: Fields, max_tokens: int) -> Sampling:
     )
 
 
-def chat_prompt(messages: list[tuple[str, str]], system: str) -> str:
+def chat_prompt(messages: list[tuple[str, str]]) -> str:
     """Messages as ChatML, ready for the assistant's turn."""
-    if system and (not messages or messages[0][0] != "system"):
-        messages = [("system", system), *messages]
     turns = [f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in messages]
     return "".join(turns) + "<|im_start|>assistant\n"

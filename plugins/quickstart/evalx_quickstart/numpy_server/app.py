@@ -144,7 +144,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one; the first line printed says which")
     parser.add_argument("--max-model-len", type=int, default=2048, help="longest sequence, in tokens")
-    parser.add_argument("--system", default="", help="system message of chats that bring none")
     parser.add_argument("--api-key-name", help="environment variable with the key that requests must carry as bearer token")
     return parser.parse_args(argv)
 
@@ -162,7 +161,7 @@ def make_api(arguments: argparse.Namespace) -> Api:
     """The API over the model at `--path`. Raises ModelError."""
     model = load(arguments.path)
     engine = Engine(Llama(model, arguments.max_model_len), Tokenizer(model.vocabulary))
-    return Api(engine, arguments.model, arguments.system)
+    return Api(engine, arguments.model)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
