@@ -16,6 +16,7 @@ from attrs import frozen
 
 from evalx import catalog
 from evalx.config import Config
+from evalx.config.structure import structure
 from evalx.context import RunContext
 from evalx.driver import Driver
 from evalx.errors import AuthError, ConfigError, ConfigErrors, EvalxError, ExitCode, RunBusy
@@ -23,7 +24,6 @@ from evalx.manager import RunManager
 from evalx.manifest import write_manifest
 from evalx.model import Finding, Outcome, RunPlan, TaskResult
 from evalx.plan import make_plan
-from evalx.serial import from_json
 from evalx.store import Journal, Store
 from evalx.store.states import Cleanliness, RunOutcome, RunState
 
@@ -109,7 +109,7 @@ def context_of(
     Raises PluginError.
     """
     executor_class = catalog.load("evalx.executors", plan.executor)
-    settings = settings if settings is not None else from_json(executor_class.Settings, dict(plan.execution))
+    settings = settings if settings is not None else structure(executor_class.Settings, dict(plan.execution))
     named = [(name, catalog.load("evalx.plugins", name)()) for name in plan.plugins]
     named += [(f"observer-{index}", observer) for index, observer in enumerate(observers)]
     manager = RunManager(executor_class(), plan.executor, named)
