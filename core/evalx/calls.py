@@ -10,8 +10,8 @@ import itertools
 import random
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor
-from typing import TypeVar
+from concurrent.futures import Executor, Future
+from typing import Any, TypeVar
 
 from evalx.errors import DeadlineExceeded, EvalxError, PluginError, TransientError
 
@@ -88,18 +88,26 @@ class Calls:
         running = self._pool.submit(_named, what, call)
         future = asyncio.wrap_future(running)
         future.add_done_callback(_forget)
-        stop = asyncio.ensure_future(self._stopped.wait())
-        await asyncio.wait({future, stop}, timeout=max(deadline - now(), 0.0), return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if not future.done() and running.cancel():
-            raise Stopped if self.stopped else DeadlineExceeded(f"{what}: the executor's pool had no time for it")
-        if not future.done() and self.stopped:
-            await asyncio.wait({future}, timeout=STOP_GRACE)
-            if not future.done():
-                raise Stopped(unknown=True)
+        await self._done_or_stopped(future, max(deadline - now(), 0.0))
         if not future.done():
-            raise DeadlineExceeded(f"{what}: the executor's hook did not return in time")
+            self._give_up(what, running)
+            await asyncio.wait({future}, timeout=STOP_GRACE)
+        if not future.done():
+            raise Stopped(unknown=True)
         return future.result()
+
+    async def _done_or_stopped(self, future: asyncio.Future[Any], timeout: float) -> None:
+        stop = asyncio.ensure_future(self._stopped.wait())
+        await asyncio.wait({future, stop}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+
+    def _give_up(self, what: str, running: Future[Any]) -> None:
+        """Raise, unless the run was stopped in the middle of a call, which then gets a little time."""
+        begun = not running.cancel()
+        if not self.stopped:
+            raise DeadlineExceeded(f"{what}: the executor's hook did not return in time")
+        if not begun:
+            raise Stopped
 
     async def insist(self, what: str, call: Callable[[], T], deadline: float) -> T:
         """Like `work`, but goes on after a stop: for cleaning up. Raises DeadlineExceeded or what the call raises."""

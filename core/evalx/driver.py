@@ -155,9 +155,11 @@ class Driver:
         except Stopped:
             return None
         except (StoreError, RunBusy) as error:
-            return self._fail(error)
+            self._fail(error)
+            return None
         except EvalxError as error:
-            return self._endpoint_failed(endpoint, error)
+            self._endpoint_failed(endpoint, error)
+            return None
         endpoint.handle = ready
         self.ledger.record(endpoint, ResourceState.READY)
         self.endpoints_ready.add(spec.name)

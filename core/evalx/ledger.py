@@ -127,8 +127,13 @@ class Ledger:
         self._tell(self._journal.resource(resource.spec, resource.name, ResourceState.INTENT))
         resource.state = ResourceState.INTENT
         if isinstance(resource.spec, TaskSpec):
-            self._task_states[resource.spec.index] = TaskState.SUBMITTED
-            self._tell(self._journal.task(resource.spec, TaskState.SUBMITTED))
+            self._submitted(resource.spec)
+
+    def _submitted(self, task: TaskSpec) -> None:
+        anew = self._task_states[task.index].final
+        self._task_states[task.index] = TaskState.SUBMITTED
+        for state in [TaskState.PENDING] * anew + [TaskState.SUBMITTED]:
+            self._tell(self._journal.task(task, state))
 
     def created(self, resource: Resource, handle: Handle) -> None:
         """Commit the handle of what now exists. Raises StoreError, RunBusy."""
