@@ -58,7 +58,7 @@ class VllmOptions:
     checkpoint_path: str = setting(help="Folder of the checkpoint, or a model id of the Hugging Face hub.")
     image: str = setting("vllm/vllm-openai:latest", help="Container image, where servers run in containers.")
     served_model_name: str | None = setting(None, help="Name under which the model is served.")
-    port: int | None = setting(None, help="TCP port; by default one that is free")
+    port: int | None = setting(None, help="TCP port; by default one that is free.")
     tensor_parallel_size: int = setting(1, help="GPUs that share each layer.", validator=at_least(1))
     pipeline_parallel_size: int = setting(1, help="GPUs, or groups of them, that split the layers.", validator=at_least(1))
     data_parallel_size: int = setting(1, help="Copies of the model behind the one port.", validator=at_least(1))

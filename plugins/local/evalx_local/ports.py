@@ -11,6 +11,7 @@ import fcntl
 import os
 import random
 import socket
+import stat
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -67,8 +68,9 @@ def _folder() -> Path:
     """Where the locks are: one place for all evalx processes of the user."""
     folder = Path(tempfile.gettempdir()) / f"evalx-ports-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.lstat().st_uid != os.getuid():
-        raise OSError(f"{folder} belongs to somebody else")
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise OSError(f"{folder} is not a folder of ours")
     return folder
 
 
@@ -78,7 +80,7 @@ def _by_whom(number: int) -> str:
 
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr[1] == number and connection.pid:
+            if connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", None) == number and connection.pid:
                 return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
     except psutil.Error:
         pass
