@@ -13,7 +13,7 @@ from attrs import evolve
 
 from evalx.config import Config, to_plain
 from evalx.config.schema import Task
-from evalx.config.tasks import model_name, resolve_task
+from evalx.config.tasks import model_name, resolve_task, usual_types
 from evalx.model import EndpointSpec, Json, Limits, RunPlan, TaskSpec
 
 RUN_ID_LENGTH = 11
@@ -44,12 +44,13 @@ def make_plan(config: Config, run_id: str | None = None) -> RunPlan:
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """The names, with `-2`, `-3`, … for those that came before."""
-    result: list[str] = []
+    """The names, with `-2`, `-3`, … added to those that came before; never a name that another task has."""
+    reserved, last = set(names), dict.fromkeys(names, 0)
+    result = []
     for name in names:
-        number, unique = 2, name
-        while unique in result or (unique != name and unique in names):
-            unique, number = f"{name}-{number}", number + 1
+        last[name] += 1
+        while (unique := f"{name}-{last[name]}" if last[name] > 1 else name) in reserved and unique != name:
+            last[name] += 1
         result.append(unique)
     return result
 
@@ -73,7 +74,7 @@ def _endpoints(config: Config, tasks: Sequence[str]) -> tuple[EndpointSpec, ...]
         name="",
         index=0,
         variant=config.deployment_type,
-        model=model_name(config) or "",
+        model=model_name(config.deployment, config.target.api_endpoint) or "",
         options=_endpoint_options(config),
         ready_timeout=config.execution.ready_timeout,
     )
@@ -95,7 +96,8 @@ def _endpoint_options(config: Config) -> Json:
 
 
 def _task(config: Config, index: int, name: str, endpoint: EndpointSpec) -> TaskSpec:
-    task, resolved = config.evaluation.tasks[index], resolve_task(config, index)
+    task, target = config.evaluation.tasks[index], config.target.api_endpoint
+    resolved = resolve_task(task, config.evaluation.harness, usual_types(config.deployment, target))
     options = {
         "task": resolved.task,
         "suite": resolved.suite,
@@ -108,7 +110,7 @@ def _task(config: Config, index: int, name: str, endpoint: EndpointSpec) -> Task
         "post_cmd": task.post_cmd,
         "dataset_dir": str(Path(task.dataset_dir).expanduser().absolute()) if task.dataset_dir else None,
         "model": endpoint.model,
-        "api_key_name": config.target.api_endpoint.api_key_name,
+        "api_key_name": target.api_key_name,
         "note": resolved.note,
     }
     return TaskSpec(

@@ -7,6 +7,7 @@ version switch, which is put back.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.defaults_list import create_defaults_list
-from hydra.core.default_element import GroupDefault, InputDefault
+from hydra.core.default_element import ConfigDefault, GroupDefault, InputDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -28,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evalx.config.origins import Origins, parse_key
-from evalx.config.source import Document, read_document
+from evalx.config.source import Document, dotted, read_document, shown
 from evalx.config.structure import suggestion
 from evalx.errors import ConfigError, ConfigErrors
 
@@ -56,7 +57,7 @@ def compose(primary: Document, folders: Sequence[Path], overrides: Sequence[str]
         caching = CachingConfigRepository(repository)
         defaults = create_defaults_list(caching, primary.path.stem, parsed, prepend_hydra=False, skip_missing=False)
         config = repository.loader()._compose_config_from_defaults_list(defaults=defaults.defaults, repo=caching)
-    origins = Origins()
+    origins = Origins(shown(primary.path))
     for default in defaults.defaults:
         document = repository.documents[default.config_path or ""]
         origins.add_document(document, default.package or "")
@@ -64,7 +65,7 @@ def compose(primary: Document, folders: Sequence[Path], overrides: Sequence[str]
     return Composed(config, origins)
 
 
-class YamlFolder(ConfigSource):  # type: ignore[misc]
+class YamlFolder(ConfigSource):
     """A folder of the search path, as Hydra asks for it."""
 
     def __init__(self, provider: str, folder: Path, documents: dict[str, Document]) -> None:
@@ -82,7 +83,7 @@ class YamlFolder(ConfigSource):  # type: ignore[misc]
         self._documents[config_path] = document
         data = {key: value for key, value in document.data.items() if key != "hydra"}
         header = ConfigSource._get_header_dict(document.text[:512])
-        return ConfigResult(provider=self.provider, path=self.full_path(), config=OmegaConf.create(data), header=header)
+        return ConfigResult(provider=self.provider, path=self.full_path(), config=_nodes(document, data), header=header)
 
     def available(self) -> bool:
         return self._folder.is_dir()
@@ -103,6 +104,15 @@ class YamlFolder(ConfigSource):  # type: ignore[misc]
         return self._folder / f"{config_path.removesuffix('.yaml')}.yaml"
 
 
+def _nodes(document: Document, data: dict[str, Any]) -> DictConfig:
+    try:
+        return OmegaConf.create(data)
+    except OmegaConfBaseException as error:
+        key = parse_key(error.full_key or "")
+        message = f"an interpolation that cannot be understood: {str(error.msg).partition(chr(10))[0]}"
+        raise ConfigError(message, where=f"{document.where(key)} {dotted(key)}") from None
+
+
 class _NoSchemas(YamlFolder):
     """Hydra's place for registered schemas. Ours are attrs classes, and those of an application around us are not meant for us."""
 
@@ -110,7 +120,7 @@ class _NoSchemas(YamlFolder):
         raise ConfigLoadError(config_path)
 
 
-class _Repository(ConfigRepository):  # type: ignore[misc]
+class _Repository(ConfigRepository):
     """The files of one composition. documents: those that were read, by config path."""
 
     def __init__(self, primary: Document, folders: Sequence[Path]) -> None:
@@ -128,13 +138,21 @@ class _Repository(ConfigRepository):  # type: ignore[misc]
     def load_config(self, config_path: str) -> ConfigResult | None:
         result = super().load_config(config_path)
         if result is not None and config_path == self.primary.path.stem:
-            result.defaults_list = [*self.first_defaults, *(result.defaults_list or [])]
+            result.defaults_list = _with_self([*self.first_defaults, *(result.defaults_list or [])])
         return result
 
     def loader(self) -> ConfigLoaderImpl:
         loader = ConfigLoaderImpl(ConfigSearchPathImpl())
         loader.repository = self
         return loader
+
+
+def _with_self(defaults: list[InputDefault]) -> list[InputDefault]:
+    """A config that does not say where its own values stand wins over the groups it names."""
+    groups = [default for default in defaults if not default.is_override()]
+    if not groups or any(default.is_self() for default in defaults):
+        return defaults
+    return [*defaults, ConfigDefault(path="_self_")]
 
 
 @contextmanager
@@ -153,7 +171,7 @@ def _parse_overrides(overrides: Sequence[str]) -> list[Override]:
     parsed, errors = [], []
     for text in overrides:
         try:
-            override = parser.parse_override(text)
+            override = parser.parse_override(_with_dots(text))
         except HydraException:
             errors.append(ConfigError("cannot be understood", _GRAMMAR, where=f"override {_key_of(text)}"))
             continue
@@ -168,6 +186,12 @@ def _parse_overrides(overrides: Sequence[str]) -> list[Override]:
 
 
 _GRAMMAR = "write key=value, +key=value, ~key or group=choice; put values with special characters in quotes: key='\"a b\"'"
+
+
+def _with_dots(text: str) -> str:
+    """`tasks[0].name=x`, as messages show keys, is `tasks.0.name=x` in Hydra's grammar."""
+    key, equals, value = text.partition("=")
+    return re.sub(r"\[(\d+)\]", r".\1", key) + equals + value
 
 
 def _key_of(text: str) -> str:
@@ -212,6 +236,11 @@ def _readable_errors(primary: Document) -> Iterator[None]:
     except MissingConfigException as error:
         raise _missing_config(error, primary) from None
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+        if twice := re.match(r"Multiple values for ([^\s.]+)", str(error)):
+            hint = f"to change the choice, write {twice[1]}=… (without +) or, in a defaults list, 'override {twice[1]}: …'"
+            raise ConfigError(
+                f"config group '{twice[1]}' is chosen twice", hint, where=f"{primary.where(('defaults',))} defaults"
+            ) from None
         message = str(error).partition("\nSee http")[0].strip().replace("\n", " ")
         raise ConfigError(message, where=f"{primary.where(('defaults',))} defaults") from None
 
@@ -225,7 +254,8 @@ def _missing_config(error: MissingConfigException, primary: Document) -> ConfigE
     for index, default in enumerate(primary.data.get("defaults") or []):
         if choice in str(default):
             where = f"{primary.where(('defaults', index))} defaults"
-    return ConfigError(f"no config '{choice}' in config group '{group}'", suggestion(choice, options) or listed, where=where)
+    place = f" in config group '{group}'" if group else ""
+    return ConfigError(f"no config '{choice}'{place}", suggestion(choice, options) or listed, where=where)
 
 
 def _apply(overrides: Sequence[Override], config: DictConfig, origins: Origins) -> None:

@@ -123,21 +123,22 @@ def _keep_tasks(tree: dict[str, Any], names: Sequence[str]) -> None:
 
 def _validate(path: Path, tree: dict[str, Any], text: str, origins: Origins) -> Config:
     reader = Reader(origins.where)
-    typed = read_sections(tree, reader)
+    sections = read_sections(tree, reader)
     check_values(tree, reader)
+    check_meaning(sections, reader)
     reader.check()
-    config = Config(
+    target, evaluation, plugins = sections.target, sections.evaluation, sections.plugins
+    if target is None or evaluation is None or plugins is None:
+        raise ConfigError("a section of the config cannot be read", where=str(path))
+    return Config(
         path=path,
         tree=tree,
-        execution=typed.execution,
-        deployment=typed.deployment,
-        deployment_type=typed.deployment_type,
-        target=typed.shared.target,
-        evaluation=typed.shared.evaluation,
-        plugins=typed.shared.plugins.require,
+        execution=sections.execution,
+        deployment=sections.deployment,
+        deployment_type=sections.deployment_type,
+        target=target,
+        evaluation=evaluation,
+        plugins=plugins.require,
         text=text,
         origins=origins,
     )
-    check_meaning(config, reader)
-    reader.check()
-    return config

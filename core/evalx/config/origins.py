@@ -10,9 +10,10 @@ from evalx.config.source import Document, KeyPath, dotted
 
 
 class Origins:
-    """Remembers, as layers are put on top of each other, which of them gave a value last."""
+    """Remembers, as layers are put on top of each other, which of them gave a value last. primary: name of the primary file."""
 
-    def __init__(self) -> None:
+    def __init__(self, primary: str) -> None:
+        self._primary = primary
         self._places: dict[KeyPath, str] = {}
 
     def add_document(self, document: Document, package: str) -> None:
@@ -20,9 +21,10 @@ class Origins:
         prefix = parse_key(package)
         for length in range(1, len(prefix) + 1):
             self._places.setdefault(prefix[:length], document.where())
-        lists = [key_path for key_path in document.lines if isinstance(_value(document.data, key_path), list)]
-        for key_path in lists:
-            self.forget((*prefix, *key_path))
+        before = set(self._places)
+        for key_path in document.lines:
+            if (*prefix, *key_path) in before and isinstance(_value(document.data, key_path), list):
+                self.forget((*prefix, *key_path))
         for key_path in document.lines:
             if key_path[:1] != ("defaults",):
                 self._places[(*prefix, *key_path)] = document.where(key_path)
@@ -52,7 +54,7 @@ class Origins:
             place = self._places.get(key[:length])
             if place:
                 return place if place == f"override {dotted(key)}" else f"{place} {dotted(key)}"
-        return dotted(key)
+        return f"{self._primary} {dotted(key)}"
 
 
 def parse_key(text: str) -> KeyPath:

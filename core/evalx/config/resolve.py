@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import InterpolationKeyError, InterpolationToMissingValueError, OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, InterpolationToMissingValueError, OmegaConfBaseException
 
 from evalx import catalog
+from evalx.config.secrets import resolved_secrets
 from evalx.config.source import MAX_DEPTH, KeyPath
 from evalx.config.structure import MISSING
 from evalx.errors import ConfigError, ConfigErrors, EvalxError
@@ -23,6 +24,7 @@ def resolve(config: DictConfig, where: Callable[[KeyPath], str]) -> dict[str, An
     where: makes the location of a mistake from its key path.
     """
     walk = _Walk(where)
+    walk.refuse_secrets(config)
     with _plugin_resolvers():
         tree = walk.mapping(config, ())
     if walk.errors:
@@ -57,6 +59,12 @@ class _Walk:
         self.errors: list[ConfigError] = []
         self._where = where
 
+    def refuse_secrets(self, config: DictConfig) -> None:
+        """What is resolved is stored with the plan, so it must not be a secret."""
+        for at, name in resolved_secrets(OmegaConf.to_container(config, resolve=False)):
+            hint = f"in environment mappings write host:{name}; it is looked up when it is needed and stored nowhere"
+            self._error(at, f"the value of {name} would be stored with the run", hint)
+
     def mapping(self, node: DictConfig, at: KeyPath) -> dict[str, Any]:
         return {str(key): self._item(node, key, (*at, str(key))) for key in node}
 
@@ -80,15 +88,21 @@ class _Walk:
         return value
 
     def _interpolation_error(self, at: KeyPath, error: OmegaConfBaseException) -> None:
-        cause = error.__cause__
+        cause = _cause(error)
         if isinstance(cause, EvalxError):
             return self._error(at, cause.message, cause.hint)
         if isinstance(error, InterpolationToMissingValueError):
             return self._error(at, "refers to a value that is not set (???)")
-        first = str(error).partition("\n")[0]
-        if isinstance(error, InterpolationKeyError):
-            return self._error(at, f"refers to a key that does not exist: {first}")
-        return self._error(at, f"cannot be resolved: {first}")
+        if isinstance(cause, GrammarParseError):
+            return self._error(at, "refers to text that cannot be decoded")
+        text = str(cause.args[0]) if cause and cause.args else str(error)
+        return self._error(at, f"cannot be resolved: {text.partition(chr(10))[0]}")
 
     def _error(self, at: KeyPath, message: str, hint: str | None = None) -> None:
         self.errors.append(ConfigError(message, hint, where=self._where(at)))
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """The exception of a resolver, or of OmegaConf's own, behind an interpolation that failed."""
+    cause = error.__cause__ or error.__context__
+    return _cause(cause) or cause if isinstance(cause, OmegaConfBaseException) and not isinstance(cause, GrammarParseError) else cause

@@ -68,7 +68,7 @@ class Plugins:
 class Sections:
     """The top level. execution and deployment are for the plugins that `type` in them names, and are not looked at here."""
 
-    execution: object = setting(help="Where and how to run; `execution.type` names the executor, as --executor does.")
+    execution: object = setting(help="Where to run. `type` in it, or --executor, names the executor.")
     deployment: object = setting(None, help="What to deploy; without it `none`: an endpoint that exists.")
     target: Target = setting(factory=Target, help="The endpoint that is asked.")
     evaluation: Evaluation = setting(help="What is asked.")

@@ -30,6 +30,7 @@ def setting(default: Any = NOTHING, *, help: str, factory: Callable[[], Any] | N
 
 def at_least(minimum: float) -> Callable[[Any, Any, Any], None]:
     """Validator for `setting`: a number not below the minimum (None passes)."""
+
     def check(_instance: Any, attribute: Any, value: Any) -> None:
         if isinstance(value, int | float) and value < minimum:
             raise ValueError(f"must be at least {minimum:g}, not {value:g}", attribute)

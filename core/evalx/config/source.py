@@ -25,6 +25,7 @@ MAX_NODES = 100_000
 KeyPath = tuple[str | int, ...]
 """Where a value sits in the tree: keys of mappings and indices of lists."""
 
+_KINDS = frozenset({"str", "int", "float", "bool", "null", "merge", "map", "seq"})
 _FLOAT = re.compile(
     r"""^(?:[-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
     |[-+]?[0-9]+(?:_[0-9]+)*[eE][-+]?[0-9]+
@@ -129,7 +130,7 @@ def _check_depth(text: str, name: str) -> None:
 
 
 def _line(marked: yaml.Node | yaml.Event) -> int:
-    return int(marked.start_mark.line) + 1
+    return marked.start_mark.line + 1 if marked.start_mark else 1
 
 
 def _syntax_error(error: yaml.YAMLError, name: str) -> ConfigError:
@@ -157,6 +158,9 @@ class _Checker:
         if id(node) in self._open:
             raise self._error(node, "an alias that contains itself")
         self._open.add(id(node))
+        kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        if kind not in _KINDS:
+            raise self._error(node, f"YAML tag '{node.tag}' is not allowed")
         if isinstance(node, yaml.MappingNode):
             self._check_keys(node)
             for key, value in node.value:
@@ -165,8 +169,8 @@ class _Checker:
         elif isinstance(node, yaml.SequenceNode):
             for item in node.value:
                 self.check(item)
-        else:
-            self._check_scalar(node)
+        elif kind == "float" and not math.isfinite(_as_float(node.value)):
+            raise self._error(node, "not a finite number")
         self._open.discard(id(node))
 
     def _check_keys(self, node: yaml.MappingNode) -> None:
@@ -180,15 +184,13 @@ class _Checker:
                 raise self._error(key, f"key '{key.value}' is given twice, first in line {seen[key.value]}")
             seen[key.value] = _line(key)
 
-    def _check_scalar(self, node: yaml.Node) -> None:
-        kind = node.tag.removeprefix("tag:yaml.org,2002:")
-        if kind not in {"str", "int", "float", "bool", "null", "merge"}:
-            raise self._error(node, f"YAML tag '{node.tag}' is not allowed")
-        if kind == "float" and not math.isfinite(float(node.value.replace("_", "").replace(".inf", "inf").replace(".nan", "nan").lower())):
-            raise self._error(node, "not a finite number")
-
     def _error(self, node: yaml.Node, message: str) -> ConfigError:
         return ConfigError(message, where=f"{self._name}:{_line(node)}")
+
+
+def _as_float(text: str) -> float:
+    plain = text.lower().replace("_", "")
+    return float(plain.replace(".inf", "inf").replace(".nan", "nan"))
 
 
 def _described(key: yaml.Node) -> str:

@@ -8,6 +8,8 @@ variables and shells only know text: "8000" where an integer is expected, "0.5" 
 from __future__ import annotations
 
 import difflib
+import functools
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -69,9 +71,15 @@ class Reader:
         self._where = where
 
     def check(self) -> None:
-        """Raises ConfigErrors if there were mistakes."""
+        """Raises ConfigErrors, in the order of files and lines, if there were mistakes."""
         if self.errors:
-            raise ConfigErrors(self.errors)
+            raise ConfigErrors(sorted(self.errors, key=_reading_order))
+
+    def attempt(self, value: Any, kind: type[T]) -> T | None:
+        """The value as that type if nothing is wrong with it; notes nothing."""
+        other = Reader(self._where)
+        result = other.read(value, kind, ())
+        return None if other.errors else typing.cast(T, result)
 
     def error(self, at: KeyPath, message: str, hint: str | None = None) -> Any:
         """Note a mistake; returns a stand-in for the value."""
@@ -102,7 +110,8 @@ class Reader:
     def missing(self, at: KeyPath, help: str = "") -> Any:  # noqa: A002
         """Note that a mandatory key has no value."""
         purpose = f": {help}" if help else ""
-        return self.error(at, f"mandatory, but not set{purpose}", f"set it in the config, or give {_as_override(at)}=… on the command line")
+        hint = f"set it in the config, or give {'.'.join(map(str, at))}=… on the command line" if len(at) > 1 else None
+        return self.error(at, f"mandatory, but not set{purpose}", hint)
 
     def _read_any(self, value: Any, at: KeyPath) -> Any:
         if value == MISSING:
@@ -117,7 +126,7 @@ class Reader:
         if not isinstance(value, Mapping):
             return self._mismatch(value, "a mapping of keys to values", at)
         fields = {field.name: field for field in attrs.fields(cls) if field.init}
-        hints = typing.get_type_hints(cls)
+        hints = _hints(cls)
         for key in value:
             if key not in fields:
                 self.error((*at, key), "unknown key", suggestion(str(key), fields) or f"known here: {', '.join(sorted(fields))}")
@@ -190,6 +199,16 @@ class Reader:
         return self.error(at, f"expected {expected}, found {_found(value, at)}", hint)
 
 
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _reading_order(error: ConfigError) -> tuple[str, int]:
+    place = re.match(r"(.*?):(\d+)", error.where or "")
+    return (place[1], int(place[2])) if place else ("", 0)
+
+
 def _converted(value: Any, kind: Any) -> Any:
     """The value as that type where nothing is lost or guessed, else None."""
     if kind is float and type(value) is int:
@@ -251,7 +270,3 @@ def _same_shape(value: Any, kind: Any) -> bool:
 
 def _key_path(where: str | None) -> KeyPath:
     return tuple(where.split(".")) if where else ()
-
-
-def _as_override(at: KeyPath) -> str:
-    return ".".join(map(str, at))
