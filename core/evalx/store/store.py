@@ -19,6 +19,8 @@ from evalx.store.lease import Holder
 from evalx.store.records import ResourceRecord, RunRecord, TaskRecord, dumps
 from evalx.store.states import Cleanliness, RunState, TaskState
 
+DYING_SECONDS = 1.0
+
 
 def state_directory() -> Path:
     """Where state is kept: `EVALX_STATE_DIR`, or the platform's folder for the state of applications."""
@@ -83,10 +85,19 @@ class Store:
         Raises RunBusy, naming the owner, if a process that may be alive has it (this one included), and RunNotFound.
         """
         record = self._run(run_id)
+        self._let_die(run_id)
         with self.transaction() as db:
             fence = lease.acquire(db, run_id, self.now())
             last_seq = db.execute("SELECT max(seq) FROM events WHERE run_id = ?", (run_id,)).fetchone()[0]
         return Journal(self, record, fence, last_seq)
+
+    def _let_die(self, run_id: str) -> None:
+        """A process that was just killed may take a moment to be gone: do not call the run busy for that."""
+        deadline = time.monotonic() + DYING_SECONDS
+        while (holder := self.holder(run_id)) is not None and holder.alive and holder.local and holder.pid != os.getpid():
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.02)
 
     def find(self, text: str) -> RunRecord:
         """The run of that id, the only one whose id begins so, or the newest for `last`. Raises RunNotFound."""

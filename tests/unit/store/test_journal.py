@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from attrs import evolve
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from evalx.errors import StoreError
+from evalx.model import EndpointHandle, Metric, Outcome, RunPlan, TaskHandle, TaskResult, TaskSpec
+from evalx.store import Journal, Store
+from evalx.store.states import Cleanliness, ResourceState, RunOutcome, RunState, TaskState
+
+
+class Clock(Protocol):
+    seconds: float
+
+
+@pytest.fixture
+def journal(store: Store, make_plan: Callable[..., RunPlan], tmp_path: Path) -> Iterator[Journal]:
+    with store.create(make_plan(), tmp_path / "run", "") as journal:
+        yield journal
+
+
+def passed(task: TaskSpec) -> TaskResult:
+    return TaskResult(task, Outcome.PASSED, (Metric("acc", 0.5, 0.1, 20),), started=1.0, ended=2.0)
+
+
+def lines(journal: Journal) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (journal.directory / "events.jsonl").read_text().splitlines()]
+
+
+class TestResources:
+    def test_an_endpoint_from_intent_to_gone(self, journal: Journal, clock: Clock) -> None:
+        (spec,) = journal.plan.endpoints
+        intent = journal.resource(spec, "r-model", ResourceState.INTENT)
+        assert (intent.kind, intent.name, intent.state, intent.data) == (
+            "endpoint",
+            "model",
+            "intent",
+            {"resource": "r-model", "attempt": 0},
+        )
+        (record,) = journal.resources()
+        assert (record.kind, record.name, record.spec, record.handle, record.created) == ("endpoint", "r-model", spec, None, 1e6)
+        clock.seconds += 9
+        handle = EndpointHandle(spec, "r-model", "http://127.0.0.1:1", data={"pid": 7, "routes": {"chat": "/v1"}})
+        ready = journal.resource(spec, "r-model", ResourceState.READY, handle=handle)
+        assert ready.data["url"] == "http://127.0.0.1:1"
+        journal.resource(spec, "r-model", ResourceState.GONE, reason="deleted")
+        (record,) = journal.resources()
+        assert (record.state, record.reason, record.handle) == (ResourceState.GONE, "deleted", handle)
+        assert (record.created, record.updated) == (1e6, 1e6 + 9)
+
+    def test_the_job_of_a_task_is_told_apart_from_the_task(self, journal: Journal) -> None:
+        task = journal.plan.tasks[0]
+        event = journal.resource(task, "r-task", ResourceState.CREATED, handle=TaskHandle(task, "r-task", {"pid": 1}))
+        assert (event.kind, event.name) == ("job", "task-0")
+        (record,) = journal.resources()
+        assert (record.kind, record.handle) == ("task", TaskHandle(task, "r-task", {"pid": 1}))
+
+    def test_every_attempt_has_a_record_of_its_own(self, journal: Journal) -> None:
+        task = journal.plan.tasks[0]
+        journal.resource(task, "r-task", ResourceState.LEAK_SUSPECTED)
+        journal.resource(evolve(task, attempt=1), "r-task-r1", ResourceState.INTENT)
+        assert [(record.attempt, record.name, record.state) for record in journal.resources()] == [
+            (0, "r-task", ResourceState.LEAK_SUSPECTED),
+            (1, "r-task-r1", ResourceState.INTENT),
+        ]
+
+    def test_a_name_is_never_forgotten(self, journal: Journal) -> None:
+        (spec,) = journal.plan.endpoints
+        journal.resource(spec, "r-model", ResourceState.INTENT)
+        with pytest.raises(StoreError, match="known under another resource name"):
+            journal.resource(spec, "r-other", ResourceState.INTENT)
+        assert [record.name for record in journal.resources()] == ["r-model"]
+        assert journal.last_seq == 2
+
+    def test_a_handle_that_is_not_json_is_refused_before_anything_is_written(self, journal: Journal) -> None:
+        (spec,) = journal.plan.endpoints
+        with pytest.raises(StoreError, match="not JSON"):
+            journal.resource(spec, "r-model", ResourceState.CREATED, handle=EndpointHandle(spec, "r-model", data={"x": object()}))
+        assert journal.resources() == []
+
+
+class TestTasks:
+    def test_a_task_starts_when_submitted_and_ends_with_its_result(self, journal: Journal, clock: Clock) -> None:
+        task = journal.plan.tasks[0]
+        journal.task(task, TaskState.BLOCKED)
+        assert journal.tasks()[0].started is None
+        journal.task(task, TaskState.SUBMITTED)
+        clock.seconds += 5
+        journal.task(task, TaskState.RUNNING)
+        journal.task(task, TaskState.SUBMITTED)
+        event = journal.task(task, TaskState.SCORED, result=passed(task))
+        assert event.data == {"endpoint": "model", "attempt": 0, "metrics": [{"name": "acc", "value": 0.5, "stderr": 0.1, "n": 20}]}
+        record = journal.tasks()[0]
+        assert (record.state, record.result, record.started, record.ended) == (TaskState.SCORED, passed(task), 1e6, 1e6 + 5)
+
+    @pytest.mark.parametrize("state", [TaskState.PENDING, TaskState.FAILED, TaskState.SCORED])
+    def test_a_score_is_never_overwritten(self, journal: Journal, state: TaskState) -> None:
+        task = journal.plan.tasks[0]
+        journal.task(task, TaskState.SCORED, result=passed(task))
+        with pytest.raises(StoreError, match="scored already"):
+            journal.task(evolve(task, attempt=1), state, result=passed(task))
+        assert journal.tasks()[0].result == passed(task)
+        assert len(lines(journal)) == 2
+
+    @pytest.mark.parametrize("result", [None, TaskResult(TaskSpec("task-0", 0, "command", "model"), Outcome.FAILED)])
+    def test_there_is_no_score_without_a_passed_result(self, journal: Journal, result: TaskResult | None) -> None:
+        with pytest.raises(StoreError, match="without a passed result"):
+            journal.task(journal.plan.tasks[0], TaskState.SCORED, result=result)
+
+    def test_a_failed_task_may_begin_anew(self, journal: Journal, clock: Clock) -> None:
+        task = journal.plan.tasks[0]
+        journal.task(task, TaskState.SUBMITTED)
+        journal.task(task, TaskState.FAILED, reason="no", result=TaskResult(task, Outcome.FAILED, reason="no"))
+        assert journal.tasks()[0].ended == 1e6
+        clock.seconds += 100
+        again = evolve(task, attempt=1)
+        journal.task(again, TaskState.SUBMITTED)
+        record = journal.tasks()[0]
+        assert (record.spec, record.attempt, record.started, record.ended, record.result) == (again, 1, 1e6 + 100, None, None)
+
+    def test_a_task_of_no_plan_is_refused(self, journal: Journal) -> None:
+        with pytest.raises(StoreError, match="not in the plan"):
+            journal.task(TaskSpec("stranger", 77, "command", "model"), TaskState.RUNNING)
+
+
+class TestRunAndNotes:
+    def test_the_run_keeps_what_is_not_said_again(self, journal: Journal, store: Store, clock: Clock) -> None:
+        journal.run(RunState.CLEANING, outcome=RunOutcome.PARTIAL, cleanliness=Cleanliness.DIRTY)
+        clock.seconds += 1
+        event = journal.run(RunState.CLOSED, cleanliness=Cleanliness.CLEAN, reason="over")
+        assert (event.kind, event.state, event.reason, event.data) == ("run", "closed", "over", {"cleanliness": "clean"})
+        assert journal.record == store.find("abcdefghijk")
+        assert (journal.record.outcome, journal.record.cleanliness, journal.record.updated) == (
+            RunOutcome.PARTIAL,
+            Cleanliness.CLEAN,
+            1e6 + 1,
+        )
+
+    def test_progress_is_kept_with_the_resource(self, journal: Journal) -> None:
+        task = journal.plan.tasks[0]
+        journal.resource(task, "r-task", ResourceState.CREATED)
+        journal.note("progress", "task-0", reason="busy", data={"phase": "asking", "done": 3, "total": 20})
+        (record,) = journal.resources()
+        assert (record.phase, record.done, record.total, record.reason, record.state) == ("asking", 3, 20, "busy", ResourceState.CREATED)
+
+    def test_progress_of_an_endpoint_and_a_task_of_one_name(self, journal: Journal) -> None:
+        endpoint, task = evolve(journal.plan.endpoints[0], name="task-0"), journal.plan.tasks[0]
+        journal.resource(endpoint, "r-e", ResourceState.CREATED)
+        journal.resource(task, "r-t", ResourceState.CREATED)
+        journal.note("progress", "task-0", data={"subject": "endpoint", "phase": "loading"})
+        journal.note("progress", "task-0", data={"subject": "task", "phase": "asking"})
+        assert [(record.kind, record.phase) for record in journal.resources()] == [("endpoint", "loading"), ("task", "asking")]
+
+    def test_progress_of_what_does_not_exist_yet_is_an_event_all_the_same(self, journal: Journal) -> None:
+        assert journal.note("progress", "model", data={"phase": "preparing"}).seq == 2
+
+    def test_events_are_numbered_told_and_filed(self, journal: Journal, store: Store) -> None:
+        told = [journal.note("warning", "model", reason=f"line\nbreak {number}") for number in range(3)]
+        assert [event.seq for event in told] == [2, 3, 4]
+        assert store.events("abcdefghijk", after=1) == told
+        assert [line["reason"] for line in lines(journal)[1:]] == [event.reason for event in told]
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(reason=st.text(st.characters(), max_size=30))
+    def test_any_text_can_be_a_reason(self, journal: Journal, store: Store, reason: str) -> None:
+        event = journal.note("warning", reason=reason)
+        assert store.events("abcdefghijk", after=event.seq - 1) == [event]
+        assert lines(journal)[-1]["reason"] == event.reason
+
+    def test_bytes_that_are_no_text_do_not_stop_a_reason(self, journal: Journal) -> None:
+        assert journal.note("warning", reason="caf\udce9").reason == "caf\\udce9"
+
+    def test_a_name_that_is_no_text_is_an_error_not_a_crash(self, journal: Journal) -> None:
+        with pytest.raises(StoreError, match="no valid text"):
+            journal.note("warning", "\ud800")
+
+
+def test_other_threads_read_whole_states_while_one_writes(journal: Journal, store: Store) -> None:
+    """State and event are one transaction: no reader ever sees one without the other."""
+    (spec,) = journal.plan.endpoints
+    over, torn = threading.Event(), []
+
+    def read() -> None:
+        while not over.is_set():
+            with store.transaction() as db:
+                attempts = db.execute("SELECT count(*) FROM resources").fetchone()[0]
+                told = db.execute("SELECT count(*) FROM events WHERE kind = 'endpoint'").fetchone()[0]
+            torn.append(attempts != told)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for attempt in range(100):
+        journal.resource(evolve(spec, attempt=attempt), f"r-{attempt}", ResourceState.INTENT)
+    over.set()
+    for reader in readers:
+        reader.join()
+    assert torn and not any(torn)
