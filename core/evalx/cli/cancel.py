@@ -19,8 +19,9 @@ def command(run: str, now: bool, as_json: bool) -> int:
     RUN is an id, a unique beginning of one, or last. Ends with 0 if nothing is left alive.
     """
     from evalx import runs
+    from evalx.cli.summary import Account
 
     with ending(run) as (run_id, display):
         summary = runs.cancel(run_id, now=now, observers=[display])
-    show(summary, "auto", as_json)
+    show(Account.of(summary), "auto", as_json)
     return int(ExitCode.DIRTY if summary.left else ExitCode.OK)

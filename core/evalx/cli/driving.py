@@ -12,6 +12,7 @@ from evalx.cli import messages
 from evalx.cli.options import asked
 
 if TYPE_CHECKING:
+    from evalx.cli.summary import Account
     from evalx.display.base import Display
     from evalx.runs import RunSummary
 
@@ -31,6 +32,7 @@ def drive(work: Callable[[Display], RunSummary], display: str, as_json: bool, pr
 
     prepare: called with the display before the work, to tell it what has happened so far.
     """
+    from evalx.cli.summary import Account
     from evalx.display.choose import choose
 
     if as_json and display == "jsonl":
@@ -41,21 +43,21 @@ def drive(work: Callable[[Display], RunSummary], display: str, as_json: bool, pr
         if prepare is not None:
             prepare(shown)
         summary = work(shown)
-    show(summary, display, as_json)
+    show(Account.of(summary), display, as_json)
     asked().at_once = summary.abandoned
     return int(summary.exit_code)
 
 
-def show(summary: RunSummary, display: str, as_json: bool) -> None:
-    """Print a run's summary in the form that was asked for."""
+def show(account: Account, display: str, as_json: bool) -> None:
+    """Print an account of a run in the form that was asked for."""
     from evalx.cli.summary import emit_line, emit_summary, print_summary
 
     if as_json:
-        emit_summary(summary)
+        emit_summary(account)
     elif display == "jsonl":
-        emit_line(summary)
+        emit_line(account)
     else:
-        print_summary(summary, hints=asked().verbosity >= 0)
+        print_summary(account, hints=asked().verbosity >= 0)
 
 
 @contextmanager

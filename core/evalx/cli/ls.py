@@ -30,7 +30,7 @@ def command(limit: int, everything: bool, as_json: bool) -> None:
     elif not facts:
         tell("no runs yet; try: evalx run quickstart")
     else:
-        write(table(("run", "state", "scored", "left", "executor", "started", "tasks"), map(_row, facts), width=width(), flexible="tasks"))
+        write(table(("run", "state", "scored", "alive", "executor", "started", "tasks"), map(_row, facts), width=width(), flexible="tasks"))
 
 
 def _facts(store: Store, record: RunRecord) -> dict[str, Any]:

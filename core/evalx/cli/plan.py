@@ -139,11 +139,15 @@ def _yaml(options: Mapping[str, Any]) -> Iterator[str]:
 
     from evalx.serial import to_json
 
-    for part in ("deployment", "target"):
-        values = {key: value for key, value in (to_json(options.get(part)) or {}).items() if value not in (None, [], {}, "")}
-        if values:
-            yield f"  {part}:"
-            yield from (f"    {text}" for text in clean(yaml.safe_dump(values, sort_keys=False, allow_unicode=True)).splitlines())
+    target = _told(to_json(options.get("target")) or {})
+    told = {**_told(to_json(options.get("deployment")) or {}), **({"target.api_endpoint": target} if target else {})}
+    if told:
+        yield from (f"  {text}" for text in clean(yaml.safe_dump(told, sort_keys=False, allow_unicode=True)).splitlines())
+
+
+def _told(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what was not given, and without the variant, which the heading names."""
+    return {key: value for key, value in values.items() if key != "type" and value not in (None, [], {}, "")}
 
 
 def _endpoint(run: RunContext, spec: EndpointSpec) -> Iterator[tuple[str, object]]:
@@ -173,15 +177,8 @@ def _task(run: RunContext, task: TaskSpec) -> Iterator[tuple[str, object]]:
 
 def _suite(task: TaskSpec) -> str | None:
     """The suite, and why it was chosen where several have a task of this name."""
-    suite = task.options.get("suite")
-    return f"{suite} ({why})" if suite and (why := _choice(task)) else suite
-
-
-def _choice(task: TaskSpec) -> str | None:
-    from evalx.tasks import all_tasks
-
-    suite, name = task.options.get("suite"), task.options.get("task")
-    return next((found.note for found in all_tasks() if (found.suite, found.name) == (suite, name)), None)
+    suite, why = task.options.get("suite"), task.options.get("note")
+    return f"{suite} ({why})" if suite and why else suite
 
 
 def _env(made: TaskCommand) -> dict[str, str]:
@@ -199,7 +196,7 @@ def _as_json(run: RunContext, findings: Iterable[Finding]) -> dict[str, Any]:
         entry["resource"] = name_of(run, endpoint)
     for entry, task in zip(plan["tasks"], run.plan.tasks, strict=True):
         made = command_of(run, task)
-        entry["resource"], entry["catalogue_choice"] = name_of(run, task), _choice(task)
+        entry["resource"] = name_of(run, task)
         entry["command"] = {"argv": list(made.argv), "image": made.image, "env": _env(made), "files": dict(made.files)}
     kept = {key: value for key, value in plan.items() if key not in ("run_id", "created")}
     return {**kept, "directory": str(run.directory.parent / UNNAMED), "cost": None, "findings": [to_json(finding) for finding in findings]}

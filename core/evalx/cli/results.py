@@ -13,21 +13,25 @@ from evalx.cli.output import tell, write
 @common_options
 def command(run: str, as_json: bool) -> None:
     """Show all scores of a run. RUN is an id, a unique beginning of one, or last. Its files say more: see the run directory."""
-    from evalx.cli.stored import summarise
+    from evalx.cli.stored import account_of
     from evalx.cli.summary import emit_summary, print_failure, score_table
+    from evalx.display.text import plural
     from evalx.model import Outcome
     from evalx.store import Store
 
     with Store() as store:
-        summary = summarise(store, store.find(run))
+        account = account_of(store, store.find(run))
     if as_json:
-        emit_summary(summary)
+        emit_summary(account)
         return
-    if not summary.results:
-        tell(f"run {summary.run_id} has no results yet; evalx status {summary.run_id} says where it stands")
+    if not account.results:
+        tell(f"run {account.run_id} has no results yet; evalx status {account.run_id} says where it stands")
         return
-    write(score_table(summary.results))
-    for result in summary.results:
+    write(score_table(account.results))
+    for result in account.results:
         if result.outcome is not Outcome.PASSED:
             tell()
-            print_failure(summary.directory, result)
+            print_failure(account.directory, result)
+    missing = account.tasks - len(account.results)
+    if missing:
+        tell(f"\n{plural(missing, 'task')} without a result; evalx status {account.run_id} says more")

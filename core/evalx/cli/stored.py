@@ -9,7 +9,7 @@ from evalx.errors import ExitCode
 from evalx.store.states import Cleanliness, RunOutcome, RunState, TaskState
 
 if TYPE_CHECKING:
-    from evalx.runs import RunSummary
+    from evalx.cli.summary import Account
     from evalx.store import ResourceRecord, RunRecord, Store
 
 _CODES = {
@@ -61,18 +61,19 @@ def exit_code(store: Store, record: RunRecord) -> ExitCode:
     )
 
 
-def summarise(store: Store, record: RunRecord) -> RunSummary:
+def account_of(store: Store, record: RunRecord) -> Account:
     """The stored run in the form in which `run` reports one that it has driven."""
-    from evalx.runs import RunSummary
+    from evalx.cli.summary import Account
 
     tasks = store.tasks(record.run_id)
-    left = () if is_alive(store, record) else tuple(resource.name for resource in left_alive(store, record))
-    return RunSummary(
+    running = is_alive(store, record)
+    return Account(
         run_id=record.run_id,
         directory=record.directory,
-        outcome=record.outcome or RunOutcome.FAILED,
-        cleanliness=record.cleanliness,
+        condition=condition(store, record),
+        outcome=record.outcome.value if record.outcome and record.state is RunState.CLOSED else None,
+        tasks=len(tasks),
         results=tuple(task.result for task in tasks if task.result is not None),
-        left=left,
-        exit_code=exit_code(store, record),
+        left=() if running else tuple(resource.name for resource in left_alive(store, record)),
+        exit_code=int(exit_code(store, record)),
     )

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from attrs import frozen
 
 from evalx.cli.logfiles import log_of
 from evalx.cli.output import SCHEMA, emit, tell, width, write
@@ -24,45 +29,82 @@ LOG_LINES = 8
 HEADER = ("task", "metric", "score", "± stderr", "n", "time")
 
 
-def print_summary(summary: RunSummary, *, hints: bool = True) -> None:
+@frozen
+class Account:
+    """A run as it is reported. condition: `running`, `interrupted`, or its outcome in words. tasks: how many it has. left: names of what
+    may be alive though nobody looks after it."""
+
+    run_id: str
+    directory: Path
+    condition: str
+    outcome: str | None
+    tasks: int
+    results: tuple[TaskResult, ...]
+    left: tuple[str, ...]
+    exit_code: int
+    reason: str | None = None
+    hint: str | None = None
+
+    @classmethod
+    def of(cls, summary: RunSummary) -> Account:
+        """The account of a run that this process has driven."""
+        return cls(
+            run_id=summary.run_id,
+            directory=summary.directory,
+            condition=summary.outcome.value.replace("_", " "),
+            outcome=summary.outcome.value,
+            tasks=len(summary.results),
+            results=summary.results,
+            left=summary.left,
+            exit_code=int(summary.exit_code),
+            reason=summary.reason,
+            hint=summary.hint,
+        )
+
+
+def print_summary(account: Account, *, hints: bool = True) -> None:
     """Scores on stdout; how the run ended, failures and the next useful commands on stderr."""
-    if summary.results:
+    if account.results:
         tell()
-        write(score_table(summary.results, limit=METRICS_SHOWN))
-        tell()
-    for result in summary.results:
+        write(score_table(account.results, limit=METRICS_SHOWN))
+        if sys.stdout.isatty():
+            tell()
+    for result in account.results:
         if result.outcome is not Outcome.PASSED:
-            print_failure(summary.directory, result)
-    tell(verdict(summary))
-    if summary.hint:
-        tell(f" hint: {clean(summary.hint)}")
-    for name in summary.left:
+            print_failure(account.directory, result)
+    tell(verdict(account))
+    if account.hint:
+        tell(f" hint: {clean(account.hint)}")
+    for name in account.left:
         tell(f"  may be alive: {clean(name)}")
     if hints:
-        for command in next_commands(summary):
+        for command in next_commands(account):
             tell(f"  {command}")
 
 
-def verdict(summary: RunSummary) -> str:
-    """One line: `run abc: partial, 2 of 3 tasks scored, clean: why`."""
-    passed = sum(result.outcome is Outcome.PASSED for result in summary.results)
-    outcome = summary.outcome.value.replace("_", " ")
-    reason = f": {line(summary.reason)}" if summary.reason else ""
-    left = {"clean": "nothing left alive", "dirty": "something may still be alive"}.get(summary.cleanliness.value, "cleanliness unknown")
-    return f"run {summary.run_id}: {outcome}, {passed} of {len(summary.results)} tasks scored, {left}{reason}"
+def verdict(account: Account) -> str:
+    """One line: `run abc: partial, 2 of 3 tasks scored, nothing left alive`, and why."""
+    passed = sum(result.outcome is Outcome.PASSED for result in account.results)
+    reason = f" ({line(account.reason)})" if account.reason else ""
+    left = "" if account.condition == "running" else ", something may be alive" if account.left else ", nothing left alive"
+    return f"run {account.run_id}: {account.condition}{reason}, {passed} of {account.tasks} tasks scored{left}"
 
 
-def next_commands(summary: RunSummary) -> Iterator[str]:
+def next_commands(account: Account) -> Iterator[str]:
     """What the user will want to type next."""
-    run = summary.run_id
-    if summary.left:
+    run = account.run_id
+    if account.left:
         yield f"delete what is left:    evalx cleanup {run}"
-    if any(result.outcome is not Outcome.PASSED for result in summary.results):
-        yield f"try the others again:   evalx resume {run}"
-        yield f"read a log:             evalx logs {run} TASK"
-    elif summary.results:
+    failed = [result.spec.name for result in account.results if result.outcome is not Outcome.PASSED]
+    if account.condition == "running":
+        yield f"follow it:              evalx watch {run}"
+    elif failed or len(account.results) < account.tasks:
+        yield f"go on with the others:  evalx resume {run}"
+    if failed:
+        yield f"read a whole log:       evalx logs {run} {shlex.quote(clean(failed[0]))}"
+    elif account.results and account.condition != "running":
         yield f"see the scores again:   evalx results {run}"
-    yield f"files:                  {clean(summary.directory)}"
+    yield f"files:                  {clean(account.directory)}"
 
 
 def score_table(results: Iterable[TaskResult], *, limit: int | None = None) -> list[str]:
@@ -91,8 +133,9 @@ def _cells(metric: Metric) -> tuple[str, str, str, str]:
 
 def print_failure(directory: Path, result: TaskResult) -> None:
     """Why a task has no score, with the last lines of its log."""
-    head = click.style(f"{clean(result.spec.name)}: {result.outcome.value.replace('_', ' ')}", bold=True)
-    tell(f"{head}: {clean(result.reason or 'no reason is known')}")
+    tell(f"{line(result.spec.name)}: {result.outcome.value.replace('_', ' ')}")
+    for text in wrapped(result.reason or "no reason is known"):
+        tell(f"  {text}")
     from evalx.results import tail
 
     log = log_of(directory, result.spec)
@@ -104,28 +147,37 @@ def print_failure(directory: Path, result: TaskResult) -> None:
     tell()
 
 
-def emit_summary(summary: RunSummary) -> None:
+def wrapped(text: str) -> list[str]:
+    """The text on lines that fit, indented by two, on the terminal that stderr is; as it is where stderr is none."""
+    lines = clean(text).splitlines()
+    if not sys.stderr.isatty():
+        return lines
+    room = max(20, shutil.get_terminal_size().columns - 2)
+    return [piece for whole in lines for piece in textwrap.wrap(whole, room) or [""]]
+
+
+def emit_summary(account: Account) -> None:
     """The run as one JSON object."""
-    emit(as_json(summary))
+    emit(as_json(account))
 
 
-def emit_line(summary: RunSummary) -> None:
+def emit_line(account: Account) -> None:
     """The run as the last of JSON lines, told from events by its kind `summary`."""
-    click.echo(json.dumps({"schema": SCHEMA, "kind": "summary", **as_json(summary)}))
+    click.echo(json.dumps({"schema": SCHEMA, "kind": "summary", **as_json(account)}))
 
 
-def as_json(summary: RunSummary) -> dict[str, Any]:
+def as_json(account: Account) -> dict[str, Any]:
     """What `run`, `resume`, `watch`, `cancel` and `cleanup` print with --json."""
     return {
-        "run_id": summary.run_id,
-        "directory": str(summary.directory),
-        "outcome": summary.outcome,
-        "cleanliness": summary.cleanliness,
-        "exit_code": int(summary.exit_code),
-        "reason": summary.reason,
-        "hint": summary.hint,
-        "may_be_alive": list(summary.left),
-        "results": results_json(summary.results),
+        "run_id": account.run_id,
+        "directory": str(account.directory),
+        "outcome": account.outcome,
+        "condition": account.condition,
+        "exit_code": account.exit_code,
+        "reason": account.reason,
+        "hint": account.hint,
+        "may_be_alive": list(account.left),
+        "results": results_json(account.results),
     }
 
 

@@ -9,6 +9,7 @@ import click
 
 from evalx.cli.driving import display_option
 from evalx.cli.options import common_options
+from evalx.cli.output import tell
 
 if TYPE_CHECKING:
     from evalx.display.base import Display
@@ -27,17 +28,20 @@ def command(run: str, display: str, as_json: bool) -> int:
     RUN is an id, a unique beginning of one, or last. The exit code is that of the run.
     """
     from evalx.cli.driving import show
-    from evalx.cli.stored import summarise
+    from evalx.cli.stored import account_of, is_alive
     from evalx.display.choose import choose
     from evalx.store import Store
 
     with Store() as store:
         record = store.find(run)
-        with choose("none" if as_json and display == "auto" else display, notice="Ctrl-C stops watching; the run goes on") as shown:
+        alive = is_alive(store, record)
+        if not alive and record.state.value != "closed":
+            tell(f"no process is working on run {record.run_id}")
+        with choose("none" if not alive and display != "jsonl" else display, notice="Ctrl-C stops watching; the run goes on") as shown:
             _follow(store, record, shown, from_start=display == "jsonl")
-        summary = summarise(store, store.find(record.run_id))
-    show(summary, display, as_json)
-    return int(summary.exit_code)
+        account = account_of(store, store.find(record.run_id))
+    show(account, display, as_json)
+    return account.exit_code
 
 
 def _follow(store: Store, record: RunRecord, display: Display, from_start: bool) -> None:

@@ -10,13 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from evalx.display.base import Display, RunFacts
-from evalx.display.model import Board, Status, Task, group
+from evalx.display.model import Board, Task, group
 from evalx.display.text import clean, duration, line
 from evalx.model import Event
 
-STYLES = {"running": "cyan", "waiting": "dim", "scored": "green", "failed": "bold red"}
+STYLES = {"running": "cyan", "waiting": "dim", "scored": "green", "failed": "bold red", "cancelled": "yellow"}
 
-ORDER = ("failed", "running", "waiting", "scored")
+ORDER = ("failed", "running", "cancelled", "waiting", "scored")
 
 FRAME = 5
 """Lines that are not rows of tasks: title, headings, the rest's summary, the notice, and one to keep the terminal from scrolling."""
@@ -69,9 +69,10 @@ def fitting(board: Board, room: int) -> list[Task]:
 
 
 def _title(board: Board, now: float) -> Text:
-    run: Status = board.run
-    elapsed = duration(now - run.began) if run.began is not None else duration(0)
-    return Text(f"{board.summary()}  {run.state} {elapsed}" + (f"  {run.reason}" if run.reason else ""), no_wrap=True, overflow="ellipsis")
+    run = board.run
+    elapsed = duration(0 if run.began is None else now - run.began)
+    state = "" if run.state in ("planned", "active") else f"  {run.state}" + (f": {run.reason}" if run.reason else "")
+    return Text(f"{board.summary()}  {elapsed}{state}", no_wrap=True, overflow="ellipsis")
 
 
 def _table(width: int) -> Table:

@@ -29,6 +29,7 @@ ENDPOINT_PHASES = {
     "gone": "gone",
     "leak_suspected": "may be alive",
 }
+AFTER_READY = {"ready", "degraded", "deleting", "gone", "leak_suspected"}
 TASK_PHASES = {"pending": "waiting", "blocked": "waiting", "no_result": "no result", "timed_out": "timed out"}
 
 DONE = {"scored"}
@@ -144,10 +145,11 @@ class Board:
         return phase, (task.scores or task.reason or "")
 
     def endpoint_of(self, task: Task) -> str:
-        """The endpoint's phase, with its name where that says more than the task's own."""
+        """The endpoint's phase from when it is ready (before, it is the task's own), with its name where that is not the task's."""
         endpoint = self.endpoints.get(task.endpoint)
-        phase = "-" if endpoint is None or endpoint.state == "pending" else ENDPOINT_PHASES.get(endpoint.state, endpoint.state)
-        return phase if task.endpoint == task.name else f"{task.endpoint} {phase}"
+        state = endpoint.state if endpoint is not None else ""
+        phase = ENDPOINT_PHASES[state] if state in AFTER_READY else ""
+        return phase if task.endpoint == task.name else f"{task.endpoint} {phase}".rstrip()
 
     def elapsed(self, task: Task, now: float) -> float | None:
         """Seconds since its endpoint was begun, or the task itself if the endpoint serves others too."""
@@ -159,7 +161,7 @@ class Board:
     def counts(self) -> dict[str, int]:
         """How many tasks are in each group, without the empty groups, in the order a reader wants."""
         found = Counter(group(task) for task in self.tasks.values())
-        return {name: found[name] for name in ("running", "waiting", "scored", "failed") if found[name]}
+        return {name: found[name] for name in ("running", "waiting", "scored", "failed", "cancelled") if found[name]}
 
     def summary(self) -> str:
         """`3 tasks: 2 running, 1 scored`."""
@@ -167,11 +169,13 @@ class Board:
 
 
 def group(task: Task) -> str:
-    """Which of the four a task is counted under: running, waiting, scored, failed."""
+    """What a task is counted under: running, waiting, scored, failed or cancelled (which skipped ones are as well)."""
     if task.state in ACTIVE:
         return "running"
     if task.state in DONE:
         return "scored"
+    if task.state in ("cancelled", "skipped"):
+        return "cancelled"
     return "failed" if task.state in BAD else "waiting"
 
 

@@ -64,7 +64,8 @@ class PlainDisplay(Display):
     def _sentence(self, board: Board, status: Status, event: Event) -> str:
         why = f": {status.reason}" if status.reason else ""
         if status is board.run:
-            return f"{'run':<{self._width}}  {status.state}{why}"
+            outcome = f", {board.outcome.replace('_', ' ')}" if board.outcome and status.state == "closed" else ""
+            return f"{'run':<{self._width}}  {status.state}{outcome}{why}"
         if isinstance(status, Task):
             phase = board.shown(status)[0] if event.kind == "progress" else TASK_PHASES.get(status.state, status.state)
             detail = f": {status.scores}" if status.scores else why

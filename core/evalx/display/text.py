@@ -35,17 +35,15 @@ def cells(text: str) -> int:
 
 
 def duration(seconds: float | None) -> str:
-    """Such as `8s`, `1m05s`, `2h03m`, `3d04h`; `-` for None."""
+    """Such as `8s`, `10m`, `1m05s`, `2h03m`, `3d04h`: two units at most; `-` for None."""
     if seconds is None:
         return "-"
     whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+    for large, small, names in ((86400, 3600, "dh"), (3600, 60, "hm"), (60, 1, "ms")):
+        if whole >= large:
+            rest = whole % large // small
+            return f"{whole // large}{names[0]}" + (f"{rest:02d}{names[1]}" if rest else "")
+    return f"{whole}s"
 
 
 def score(value: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from attrs import field, frozen
+
 from evalx.model import EndpointSpec, Event, RunPlan, TaskSpec
 
 

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from rich.console import Console
+
 from evalx.display.choose import choose
 from evalx.display.live import FRAME, LiveDisplay, fitting
 from evalx.display.model import Board
 from evalx.display.plain import PlainDisplay
 from evalx.manager import RunManager
 from evalx.testing import InMemoryExecutor, World
-from rich.console import Console
 
 METRICS = [{"name": "accuracy", "value": 0.45, "stderr": 0.079, "n": 40}]
 HOSTILE = "\x1b]0;owned\x07[bold]not markup[/bold] [link=http://x]y[/link]\x1b[2J"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from evalx.display.model import Board, interrupt_notice
 from evalx.store.states import ResourceState, TaskState
 
