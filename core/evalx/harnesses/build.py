@@ -38,8 +38,7 @@ TRUST_HINT = "read them, then pass --trust-commands or set EVALX_TRUST_PRE_CMD=1
 WRAPPER = r"""
 evalx_pre=$1 evalx_post=$2
 shift 2
-evalx_stage=pre_cmd evalx_stopped=
-trap 'evalx_stopped=yes' TERM INT HUP
+evalx_stage=pre_cmd
 evalx_pre_ended() {
   evalx_code=$?
   [ "$evalx_stage" = pre_cmd ] || return
@@ -53,9 +52,10 @@ evalx_run_pre() {
   set +e
 }
 trap evalx_pre_ended EXIT
+trap 'exit 143' TERM INT HUP
 [ -z "$evalx_pre" ] || evalx_run_pre
-[ -z "$evalx_stopped" ] || exit 143
 evalx_stage=harness
+trap : TERM INT HUP
 "$@"
 evalx_code=$?
 [ -n "$evalx_post" ] || exit "$evalx_code"
@@ -65,6 +65,7 @@ evalx_post_code=$?
 [ "$evalx_code" -ne 0 ] || evalx_code=$evalx_post_code
 exit "$evalx_code"
 """
+"""Runs pre_cmd in its own shell, so that what it exports reaches the harness, which gets signals itself while this shell lives on."""
 
 
 def task_command(harness: Harness, task: TaskSpec, endpoint: EndpointHandle, site: Site, *, trusted: bool) -> TaskCommand:
