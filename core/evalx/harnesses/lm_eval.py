@@ -131,16 +131,23 @@ def _add(scores: Scores, entry: Any, prefix: str, n: int | None) -> None:
             scores.add(prefix + name, value, entry.get(f"{metric}_stderr,{filtered}"), n)
 
 
-def _samples(name: str, counts: Mapping[str, Any], members: Mapping[str, Any], depth: int = 0) -> int | None:
-    """Samples behind a task, or behind all tasks of a group; None if the file does not say."""
-    entry = counts.get(name)
-    if isinstance(entry, dict):
-        return entry.get("effective")
-    subtasks = members.get(name)
-    if not isinstance(subtasks, list) or not subtasks or depth > 10:
-        return None
-    found = [_samples(str(subtask), counts, members, depth + 1) for subtask in subtasks]
-    return None if any(not isinstance(n, int) for n in found) else sum(n for n in found if n)
+def _samples(name: str, counts: Mapping[str, Any], members: Mapping[str, Any]) -> int | None:
+    """Samples behind a task, or behind all tasks of a group, each counted once; None if the file does not say."""
+    waiting, total = [name], 0
+    seen: set[str] = set()
+    while waiting:
+        one = waiting.pop()
+        entry, subtasks = counts.get(one), members.get(one)
+        if one in seen:
+            continue
+        seen.add(one)
+        if isinstance(entry, dict) and isinstance(entry.get("effective"), int):
+            total += entry["effective"]
+        elif isinstance(subtasks, list) and subtasks:
+            waiting += map(str, subtasks)
+        else:
+            return None
+    return total
 
 
 def _mapping(source: str, document: Any, key: str) -> dict[str, Any]:
