@@ -28,10 +28,12 @@ def command() -> None:
 @common_options
 def show(choice: ConfigChoice, as_json: bool) -> None:
     """Show the composed config as YAML; a comment on each line says where the value comes from."""
+    import yaml
+
     config = choice.load()
     origins = dict(_origins(config))
     if as_json:
-        emit({"config": config.tree, "origins": {path: origin for _, (path, origin) in origins.items()}})
+        emit({"config": yaml.safe_load(config.text), "origins": {path: origin for _, (path, origin) in origins.items()}})
     else:
         write(_annotated(config.text, {number: origin for number, (_, origin) in origins.items()}))
 

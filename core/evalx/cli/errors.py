@@ -25,10 +25,10 @@ SHORTEST_SECRET = 8
 
 def report(error: BaseException, asked: Asked) -> int:
     """Tell the user what went wrong; returns the exit code of the process."""
+    if isinstance(error, BrokenPipeError) or (isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)):
+        return _reader_left()
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(bool(error.code))
-    if isinstance(error, BrokenPipeError):
-        return _reader_left()
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return ExitCode.SIGINT
     if isinstance(error, click.ClickException):
@@ -75,14 +75,17 @@ def _as_json(error: EvalxError) -> dict[str, Any]:
     found = {
         "type": type(error).__name__,
         "exit_code": int(error.exit_code),
-        "message": redact(error.message),
-        "hint": error.hint,
-        "where": getattr(error, "where", None),
+        **_told(error),
         "notes": [redact(note) for note in getattr(error, "__notes__", ())],
     }
     if isinstance(error, ConfigErrors):
-        found["errors"] = [{"where": e.where, "message": redact(e.message), "hint": e.hint} for e in error.errors]
+        found["errors"] = [_told(single) for single in error.errors]
     return found
+
+
+def _told(error: EvalxError) -> dict[str, str | None]:
+    said = {"where": getattr(error, "where", None), "message": error.message, "hint": error.hint}
+    return {key: text and redact(text) for key, text in said.items()}
 
 
 def _internal(error: BaseException, asked: Asked) -> int:
