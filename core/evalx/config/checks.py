@@ -122,6 +122,9 @@ def _no_harness(name: str, known: Sequence[str]) -> tuple[str, str]:
 
 
 def _check_task(task: Task, harness: str | None, reader: Reader, at: KeyPath) -> None:
+    if not task.name.strip():
+        reader.error((*at, "name"), "a task needs a name")
+        return
     try:
         resolve_task(task, harness, ("chat",))
     except ConfigError as error:

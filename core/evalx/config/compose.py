@@ -53,7 +53,7 @@ def compose(primary: Document, folders: Sequence[Path], overrides: Sequence[str]
     parsed = _parse_overrides(overrides)
     if executor:
         parsed += _select_executor(repository, executor, parsed)
-    with _hydra_version(), _readable_errors(primary):
+    with _hydra_version(), _readable_errors(repository):
         caching = CachingConfigRepository(repository)
         defaults = create_defaults_list(caching, primary.path.stem, parsed, prepend_hydra=False, skip_missing=False)
         config = repository.loader()._compose_config_from_defaults_list(defaults=defaults.defaults, repo=caching)
@@ -140,6 +140,11 @@ class _Repository(ConfigRepository):
         if result is not None and config_path == self.primary.path.stem:
             result.defaults_list = _with_self([*self.first_defaults, *(result.defaults_list or [])])
         return result
+
+    def options(self, group: str) -> set[str]:
+        """What can be chosen in a config group, its subfolders included."""
+        folders = [Path(source.path) / group for source in self.sources]
+        return {str(file.relative_to(folder).with_suffix("")) for folder in folders for file in folder.glob("**/*.yaml")}
 
     def loader(self) -> ConfigLoaderImpl:
         loader = ConfigLoaderImpl(ConfigSearchPathImpl())
@@ -229,33 +234,34 @@ def _chosen_group(repository: _Repository, group: str, overrides: Sequence[Overr
 
 
 @contextmanager
-def _readable_errors(primary: Document) -> Iterator[None]:
+def _readable_errors(repository: _Repository) -> Iterator[None]:
     """Hydra's complaints about defaults lists and group choices as ConfigErrors."""
+    where = f"{repository.primary.where(('defaults',))} defaults"
     try:
         yield
     except MissingConfigException as error:
-        raise _missing_config(error, primary) from None
+        raise _missing_config(str(error.missing_cfg_file), repository) from None
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         if twice := re.match(r"Multiple values for ([^\s.]+)", str(error)):
             hint = f"to change the choice, write {twice[1]}=… (without +) or, in a defaults list, 'override {twice[1]}: …'"
-            raise ConfigError(
-                f"config group '{twice[1]}' is chosen twice", hint, where=f"{primary.where(('defaults',))} defaults"
-            ) from None
+            raise ConfigError(f"config group '{twice[1]}' is chosen twice", hint, where=where) from None
         message = str(error).partition("\nSee http")[0].strip().replace("\n", " ")
-        raise ConfigError(message, where=f"{primary.where(('defaults',))} defaults") from None
+        raise ConfigError(message, where=where) from None
 
 
-def _missing_config(error: MissingConfigException, primary: Document) -> ConfigError:
-    name = str(error.missing_cfg_file)
-    group, _, choice = name.rpartition("/")
-    options = list(error.options or [])
-    listed = f"there are: {', '.join(options)}" if options else None
-    where = f"{primary.where(('defaults',))} defaults"
-    for index, default in enumerate(primary.data.get("defaults") or []):
-        if choice in str(default):
-            where = f"{primary.where(('defaults', index))} defaults"
-    place = f" in config group '{group}'" if group else ""
-    return ConfigError(f"no config '{choice}'{place}", suggestion(choice, options) or listed, where=where)
+def _missing_config(name: str, repository: _Repository) -> ConfigError:
+    group, _, choice = name.partition("/")
+    if not choice:
+        return ConfigError(f"no config '{name}'", where=_default_item(repository.primary, name))
+    options = sorted(repository.options(group))
+    hint = suggestion(choice, options) or f"there are: {', '.join(options) or 'none'}"
+    return ConfigError(f"no config '{choice}' in config group '{group}'", hint, where=_default_item(repository.primary, choice))
+
+
+def _default_item(primary: Document, choice: str) -> str:
+    """The location of an item of the defaults list, or of the list if the choice was made elsewhere."""
+    items = [index for index, item in enumerate(primary.data.get("defaults") or []) if choice in str(item)]
+    return f"{primary.where(('defaults', *items[:1]))} defaults"
 
 
 def _apply(overrides: Sequence[Override], config: DictConfig, origins: Origins) -> None:

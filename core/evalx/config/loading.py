@@ -15,7 +15,7 @@ from evalx.config.schema import Evaluation, Target
 from evalx.config.search import find_config, plugin_configs, shipped_configs
 from evalx.config.sections import read_sections
 from evalx.config.settings import ExecutionSettings
-from evalx.config.source import Document, KeyPath, read_document
+from evalx.config.source import Document, KeyPath, read_document, to_yaml
 from evalx.config.structure import Reader, suggestion
 from evalx.errors import ConfigError, ConfigErrors
 
@@ -67,10 +67,10 @@ def load(
     each with its location; PluginError if a plugin it names cannot be loaded.
     """
     primary = read_document(find_config(str(config) if config else None, config_dir, config_name))
-    tree, text, origins = _compose(primary, _folders(primary, config_dir), overrides, executor)
+    tree, raw, origins = _compose(primary, _folders(primary, config_dir), overrides, executor)
     if tasks:
-        _keep_tasks(tree, tasks)
-    return _validate(primary.path, tree, text, origins)
+        _keep_tasks(tree, raw, tasks, origins)
+    return _validate(primary.path, tree, to_yaml(raw), origins)
 
 
 def _folders(primary: Document, config_dir: str | Path | None) -> list[Path]:
@@ -96,29 +96,38 @@ def _declared_folders(primary: Document) -> list[Path]:
 
 def _compose(
     primary: Document, folders: Sequence[Path], overrides: Sequence[str], executor: str | None
-) -> tuple[dict[str, Any], str, Origins]:
-    from omegaconf import OmegaConf
-
+) -> tuple[dict[str, Any], dict[str, Any], Origins]:
+    """The composed config, resolved and unresolved, and where it was written."""
     from evalx.config.compose import compose
-    from evalx.config.resolve import resolve
+    from evalx.config.resolve import resolve, unresolved
 
     with _LOCK:
         composed = compose(primary, folders, overrides, executor)
         tree = resolve(composed.config, composed.origins.where)
-    return tree, OmegaConf.to_yaml(composed.config, resolve=False), composed.origins
+    return tree, unresolved(composed.config), composed.origins
 
 
-def _keep_tasks(tree: dict[str, Any], names: Sequence[str]) -> None:
-    entries = tree.get("evaluation", {}).get("tasks") or []
-    known = [entry.get("name") for entry in entries if isinstance(entry, dict)]
+def _keep_tasks(tree: dict[str, Any], raw: dict[str, Any], names: Sequence[str], origins: Origins) -> None:
+    """Leave only the named tasks in both trees."""
+    entries = _task_entries(tree)
+    found = [str(entry.get("name")) if isinstance(entry, dict) else "" for entry in entries]
     errors: list[ConfigError] = []
     for name in names:
-        if name not in known:
-            hint = suggestion(name, map(str, known)) or f"it has: {', '.join(map(str, known))}"
+        if name not in found:
+            hint = suggestion(name, found) or f"it has: {', '.join(found)}"
             errors.append(ConfigError(f"the config has no task '{name}'", hint, where=f"--task {name}"))
     if errors:
         raise ConfigErrors(errors)
-    tree["evaluation"]["tasks"] = [entry for entry in entries if entry["name"] in names]
+    kept = [index for index, name in enumerate(found) if name in names]
+    for some in (entries, _task_entries(raw)):
+        some[:] = [some[index] for index in kept if index < len(some)]
+    origins.keep_items(("evaluation", "tasks"), kept)
+
+
+def _task_entries(tree: dict[str, Any]) -> list[Any]:
+    evaluation = tree.get("evaluation")
+    entries = evaluation.get("tasks") if isinstance(evaluation, dict) else None
+    return entries if isinstance(entries, list) else []
 
 
 def _validate(path: Path, tree: dict[str, Any], text: str, origins: Origins) -> Config:

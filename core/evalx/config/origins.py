@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from evalx.config.source import Document, KeyPath, dotted
@@ -43,6 +43,17 @@ class Origins:
         """That key and all below it is no more."""
         for known in [known for known in self._places if known[: len(key)] == key]:
             del self._places[known]
+
+    def keep_items(self, key: KeyPath, indices: Sequence[int]) -> None:
+        """The list at that key was reduced to these of its items."""
+        items = {known: place for known, place in self._places.items() if len(known) > len(key) and known[: len(key)] == key}
+        new_index: dict[str | int, int] = {old: new for new, old in enumerate(indices)}
+        for known in items:
+            del self._places[known]
+        for known, place in items.items():
+            index, below = known[len(key)], known[len(key) + 1 :]
+            if index in new_index:
+                self._places[(*key, new_index[index], *below)] = place
 
     def find(self, key: KeyPath) -> str | None:
         """`file:line`, or `override key`; None if nobody wrote that key."""

@@ -18,13 +18,19 @@ from evalx.errors import ConfigError, ConfigErrors, EvalxError
 RESOLVERS = "evalx.resolvers"
 
 
+def unresolved(config: DictConfig) -> dict[str, Any]:
+    """Plain dicts, lists and scalars with interpolations as they are written."""
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    return {str(key): value for key, value in plain.items()}
+
+
 def resolve(config: DictConfig, where: Callable[[KeyPath], str]) -> dict[str, Any]:
     """Plain dicts, lists and scalars; values still to be given stay `???`. Raises ConfigErrors for all that do not resolve.
 
     where: makes the location of a mistake from its key path.
     """
     walk = _Walk(where)
-    walk.refuse_secrets(config)
+    walk.refuse_secrets(unresolved(config))
     with _plugin_resolvers():
         tree = walk.mapping(config, ())
     if walk.errors:
@@ -59,9 +65,9 @@ class _Walk:
         self.errors: list[ConfigError] = []
         self._where = where
 
-    def refuse_secrets(self, config: DictConfig) -> None:
+    def refuse_secrets(self, tree: dict[str, Any]) -> None:
         """What is resolved is stored with the plan, so it must not be a secret."""
-        for at, name in resolved_secrets(OmegaConf.to_container(config, resolve=False)):
+        for at, name in resolved_secrets(tree):
             hint = f"in environment mappings write host:{name}; it is looked up when it is needed and stored nowhere"
             self._error(at, f"the value of {name} would be stored with the run", hint)
 

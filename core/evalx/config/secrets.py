@@ -15,6 +15,7 @@ HARNESS_SECTIONS = frozenset({"nemo_evaluator_config", "overrides"})
 """Keys whose content is the harness's own configuration."""
 
 _SECRET_VARIABLE = re.compile(r"TOKEN(?!IZER|S\b|S_)|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL|_KEY$")
+_ABOUT_SECRET = re.compile(r"_(NAME|REF|FILE|PATH|URL)S?$")
 _SECRET_FIELD = re.compile(r"(^|[_.])(api_?key|access_key|private_key|token|password|passwd|secret)$")
 _ENVIRONMENT_REFERENCE = re.compile(r"\$\{\s*oc\.env\s*:\s*['\"]?([A-Za-z0-9_]+)")
 _VARIABLE_NAME = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
@@ -24,6 +25,8 @@ _REFERENCE = re.compile(r"(host|secret|lit):.*", re.DOTALL)
 
 def looks_secret(name: str) -> bool:
     """Whether an environment variable or key of that name usually holds a secret."""
+    if _ABOUT_SECRET.search(name.upper()):
+        return False
     return bool(_SECRET_VARIABLE.search(name.upper()) or _SECRET_FIELD.search(name.lower()))
 
 

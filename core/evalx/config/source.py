@@ -47,6 +47,13 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Writes what `_Loader` reads as the same value: text that it would take for a number is quoted."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
 @frozen
 class Document:
     """A config file. data: its content, a mapping. lines: the line of each value, by key path, parents before children."""
@@ -99,6 +106,12 @@ def read_document(path: Path) -> Document:
     if not isinstance(data, dict):
         raise ConfigError("a config is a mapping of keys to values", where=f"{name}:{_line(node)}")
     return Document(path, text, data, dict(_lines(node, ())))
+
+
+def to_yaml(data: dict[str, Any]) -> str:
+    """The data as YAML text, keys in their order."""
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
+    return text
 
 
 def _read_text(path: Path) -> str:
