@@ -174,7 +174,7 @@ def test_what_ignores_the_request_is_killed_after_the_grace_time(start: Start, m
 def test_children_that_went_astray_are_found(start: Start, escape: str) -> None:
     place, data = start(escape)
     pid = place.folder / "pid"
-    astray = psutil.Process(int(until(lambda: pid.exists() and pid.read_text().strip() or None)))
+    astray = psutil.Process(int(until(lambda: (pid.exists() and pid.read_text().strip()) or None)))
     assert _lives(astray)
     _stop(place, data)
     assert not _lives(astray)

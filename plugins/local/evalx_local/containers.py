@@ -24,6 +24,11 @@ WORKSPACE = "/workspace"
 
 CALL_TIMEOUT = 60.0
 
+CLIENT_VARIABLES = frozenset(
+    {"PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "XDG_RUNTIME_DIR", "CONTAINERS_CONF", "DOCKER_HOST", "DOCKER_CONFIG"}
+)
+"""Variables that steer the client itself: what a job's container is given under these names must not reach it."""
+
 
 class ContainerRuntime:
     """Runs jobs as containers on the host's network: a task reaches a server, and evalx reaches both, at 127.0.0.1."""
@@ -41,7 +46,9 @@ class ContainerRuntime:
         return self._clients.find(place)
 
     def start(self, place: Place, job: Job, port: Port) -> Json:
-        return self._clients.start(place, evolve(job, argv=tuple(self._command(place, job)), workdir=place.folder), port)
+        own = {name: value for name, value in job.env.items() if name not in CLIENT_VARIABLES}
+        client = evolve(job, argv=tuple(self._command(place, job)), workdir=place.folder, env=own)
+        return self._clients.start(place, client, port)
 
     def poll(self, place: Place, data: Json) -> Status:
         return self._clients.poll(place, data)
@@ -57,11 +64,12 @@ class ContainerRuntime:
         return True
 
     def _command(self, place: Place, job: Job) -> Iterator[str]:
-        yield from (self._program, "run", "--rm", "--name", place.name, "--network", "host", "--init")
+        yield from (self._program, "run", "--rm", "--name", place.name, "--network", "host")
         for name, value in job.marks.items():
             yield from ("--label", f"{name}={value}")
-        for name in (*job.env, *job.marks):
-            yield from ("--env", name)  # the client takes the value from its own environment: arguments are for all to see
+        for name, value in {**job.env, **job.marks}.items():
+            # The client takes the value from its own environment, since arguments are for all to see.
+            yield from ("--env", f"{name}={value}" if name in CLIENT_VARIABLES else name)
         for mount in (f"{job.workdir}:{WORKSPACE}", *job.mounts, *self._settings.mounts):
             yield from ("--volume", mount)
         yield from ("--workdir", WORKSPACE, *self._limits(), *self._settings.extra_args)
@@ -84,6 +92,7 @@ class ContainerRuntime:
             self._kill_at[place.name] = time.monotonic() + GRACE
             self._call("kill", "--signal", "TERM", *containers, may_fail=True)
         elif time.monotonic() > self._kill_at[place.name]:
+            self._call("kill", "--signal", "KILL", *containers, may_fail=True)  # podman's `rm` alone would give it 10 seconds more
             self._call("rm", "--force", *containers, may_fail=True)
 
     def _call(self, *arguments: str, may_fail: bool = False) -> str:
