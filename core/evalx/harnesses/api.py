@@ -51,7 +51,11 @@ class HarnessCommand:
 
 
 class Harness(Protocol):
-    """An adapter. One instance serves every task of a run, from several threads."""
+    """An adapter. One instance serves every task of a run, from several threads.
+
+    One whose command starts with a shell says in a class attribute `programs` which programs it needs, one of them at least; an executor
+    that can look for them does so before anything is created. Without it, that is the first word of the command.
+    """
 
     evalx_api: tuple[int, int]
 

@@ -50,6 +50,7 @@ _IN_FOLDER = 'cd -- "$1" && shift && exec "$@"'
 
 class LmEvalHarness:
     evalx_api = (1, 0)
+    programs = ("lm_eval",)
 
     def command(self, task: TaskSpec, target: Target, site: Site) -> HarnessCommand:
         params = task.options.get("params") or {}

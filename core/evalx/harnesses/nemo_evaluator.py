@@ -41,6 +41,7 @@ MAX_GROUPS = 10_000
 
 class NemoEvaluatorHarness:
     evalx_api = (1, 0)
+    programs = ("nemo-evaluator", "eval-factory")
 
     def command(self, task: TaskSpec, target: Target, site: Site) -> HarnessCommand:
         config = run_config(task, target, site)
