@@ -11,9 +11,6 @@ from evalx.config.source import shown
 from evalx.config.structure import suggestion
 from evalx.errors import ConfigError
 
-PLUGIN_GROUPS = ("evalx.executors", "evalx.plugins")
-"""Plugins of these groups may bring config groups: a folder `configs` in their top-level package."""
-
 
 def shipped_configs() -> Path:
     """The configs that come with evalx: inside the wheel, or the source tree's in an editable install."""
@@ -23,8 +20,8 @@ def shipped_configs() -> Path:
 
 
 def plugin_configs() -> list[Path]:
-    """The `configs` folders of installed plugins, found without importing them."""
-    packages = {info.value.partition(":")[0].strip().partition(".")[0] for group in PLUGIN_GROUPS for info in catalog.plugins(group)}
+    """What installed plugins bring: a folder `configs` in their top-level package, found without importing it."""
+    packages = {info.value.partition(":")[0].strip().partition(".")[0] for info in catalog.plugins()}
     return [folder for package in sorted(packages) for folder in _configs_of(package)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -297,3 +298,8 @@ def test_a_stored_text_loads_to_the_same_config(loaded: Load, write: Write) -> N
     config = loaded(COMPOSED, overrides=["deployment.tensor_parallel_size=2"])
     again = loaded(config.text)
     assert evolve(again, text="") == evolve(config, text="")
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = "import sys, evalx.config; print(sorted({'hydra', 'omegaconf', 'cattrs', 'rich'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
