@@ -69,7 +69,11 @@ class Database:
             _create_private(path)
             self._inode = path.stat().st_ino
             self._connection = _connect(path)
-            self._prepare()
+            try:
+                self._prepare()
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         with self._lock:
@@ -143,7 +147,8 @@ class Database:
     def _put_aside(self, problem: str) -> StoreError:
         """Never mend and never overwrite: what is damaged may still hold names of things that are alive."""
         self.close()
-        aside = self.path.with_name(f"{self.path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}")
+        now = f"{time.strftime('%Y%m%dT%H%M%S')}.{time.time_ns() % 10**9:09}"
+        aside = self.path.with_name(f"{self.path.name}.corrupt-{now}")
         with suppress(OSError):
             if self.path.stat().st_ino == self._inode:
                 for suffix in ("", "-wal", "-shm"):
