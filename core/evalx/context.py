@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import hmac
 import json
 import os
 import re
@@ -84,6 +86,16 @@ class RunContext:
             raise ConfigError(f"environment variable {secret.name} is not set", f"export {secret.name}=…")
         return value
 
+    def token(self, purpose: str) -> str:
+        """A secret of this run for that purpose: 43 URL-safe characters, the same for every process of this machine, in no file.
+
+        It is derived from a key that is kept in the state directory. Raises StoreError if the key cannot be read or made.
+        """
+        from evalx.store.key import state_key
+
+        mac = hmac.digest(state_key(), f"{self.run_id}:{purpose}".encode(), "sha256")
+        return base64.urlsafe_b64encode(mac).decode().rstrip("=")
+
     def environment(self, env: Mapping[str, EnvValue]) -> dict[str, str]:
         """The variables with every reference replaced by its value. For a process about to start; never for a log or a file."""
         return {name: self.secret(value) if isinstance(value, Secret) else value for name, value in env.items()}
@@ -112,10 +124,19 @@ class RunContext:
         from evalx.results import conclude
 
         return conclude(
-            self.plugins.harness(task.harness), task, self.task_dir(task), exit_code=exit_code, outcome=outcome, reason=reason, started=started, ended=ended
+            self.plugins.harness(task.harness),
+            task,
+            self.task_dir(task),
+            exit_code=exit_code,
+            outcome=outcome,
+            reason=reason,
+            started=started,
+            ended=ended,
         )
 
-    def report(self, subject: Spec | Handle, phase: str, reason: str | None = None, done: int | None = None, total: int | None = None) -> None:
+    def report(
+        self, subject: Spec | Handle, phase: str, reason: str | None = None, done: int | None = None, total: int | None = None
+    ) -> None:
         """Say how something is doing while a hook answers "not yet": a word for the phase, why, and done of total samples if known."""
         spec = subject if not hasattr(subject, "spec") else subject.spec
         self._reports[self.resource_name(spec)] = Report(phase, reason, done, total)

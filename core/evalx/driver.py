@@ -42,6 +42,8 @@ LAST_LOOK = 30.0
 CANCEL_GRACE, CANCEL_LOOKS = 3.0, 10
 """Seconds in which a cancelled task may end by itself before it is deleted, and how often it is looked at meanwhile."""
 
+TEARDOWN_PAUSE = 1.0
+
 HEARTBEAT = 15.0
 
 
@@ -67,6 +69,7 @@ class Driver:
         self.auth_failed = self.failed_fast = False
         self.endpoints_ready: set[str] = set()
         self.dead: dict[str, EvalxError] = {}
+        self._torn_down = "teardown" not in run.plugins.capabilities()
         self.calls: Calls
         if ending is not None:
             run.stopping.set()
@@ -87,6 +90,7 @@ class Driver:
         try:
             flows = [self._endpoint_flow(spec) for spec in plan.endpoints] + [self._take_down(stray) for stray in self.ledger.strays]
             await asyncio.gather(*map(self._guarded, flows))
+            await self._teardown()
         finally:
             for job in background:
                 job.cancel()
@@ -98,6 +102,23 @@ class Driver:
             self.stop_reason, self.stop_code = reason, code
             self.calls.stop()
             self.ledger.write(lambda: self.journal.run(RunState.CANCELLING, reason=reason))
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Names of all that may still exist at the backend."""
+        return self.ledger.left + (() if self._torn_down else (f"what belongs to run {self.run.run_id} as a whole",))
+
+    async def _teardown(self) -> None:
+        """Delete what belongs to the run as a whole, if its executor creates such things."""
+        if self._torn_down or isinstance(self.fatal, RunBusy):
+            return
+        deadline = now() + CLEANUP_DEADLINE
+        try:
+            while not await self.calls.insist("teardown", self.hooks.teardown, deadline):
+                await asyncio.sleep(TEARDOWN_PAUSE)
+            self._torn_down = True
+        except EvalxError as error:
+            self.ledger.write(lambda: self.journal.note("warning", reason=f"teardown: {in_words(error)}"))
 
     async def _heartbeat(self) -> None:
         while True:

@@ -13,7 +13,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalx.errors import PluginError
-from evalx.model import EndpointHandle, EndpointSpec, Event, Finding, Handle, Spec, TaskHandle, TaskResult, TaskSpec
+from evalx.model import EndpointHandle, EndpointSpec, Event, Finding, Found, Handle, Spec, TaskHandle, TaskResult, TaskSpec
 
 if TYPE_CHECKING:
     from evalx.context import RunContext
@@ -64,6 +64,19 @@ class Hooks:
     def setup(self) -> None:
         """Let the executor register its sub-plugins; once per process, before any other hook."""
         self._manager.call("setup", run=self._run)
+
+    def teardown(self) -> bool:
+        """Delete what belongs to the run as a whole; True when it is gone."""
+        return bool(self._checked("teardown", (bool,)))
+
+    def discover(self) -> list[Found]:
+        """All at the backend that bears evalx's marks."""
+        found: list[Found] = self._checked("discover", (list, type(None))) or []
+        return found
+
+    def purge(self) -> bool:
+        """Delete the run's files at the backend; True when they are gone."""
+        return bool(self._checked("purge", (bool,)))
 
     def preflight(self) -> list[Finding]:
         """What the executor finds wrong before anything is created."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from evalx.model import EndpointHandle, EndpointSpec, Event, Finding, Handle, TaskHandle, TaskResult, TaskSpec
+from evalx.model import EndpointHandle, EndpointSpec, Event, Finding, Found, Handle, TaskHandle, TaskResult, TaskSpec
 
 if TYPE_CHECKING:
     from evalx.context import RunContext
@@ -72,6 +72,21 @@ class OptionalHooks:
     @hookspec(firstresult=True)
     def setup(self, run: RunContext) -> bool | None:
         """Called once per process before any other hook: register sub-plugins in `run.plugins`. The return value is ignored."""
+
+    @hookspec(firstresult=True)
+    def teardown(self, run: RunContext) -> bool | None:
+        """Delete what belongs to the run as a whole (secrets made for it, say), after everything else is gone.
+
+        True when it is gone, also if it never was; False: under way, ask again. Called at the end of every run, resume and cleanup.
+        """
+
+    @hookspec(firstresult=True)
+    def discover(self, run: RunContext) -> list[Found] | None:
+        """Everything at the backend that bears evalx's marks, of whatever run; for cleaning up without local state. Changes nothing."""
+
+    @hookspec(firstresult=True)
+    def purge(self, run: RunContext) -> bool | None:
+        """Delete the files that the run has left at the backend. True when they are gone; False: under way, ask again."""
 
     @hookspec(firstresult=True)
     def preflight(self, run: RunContext) -> list[Finding] | None:

@@ -249,6 +249,20 @@ class Finding:
 
 
 @frozen
+class Found:
+    """A resource at a backend that bears evalx's marks. kind: `endpoint`, `task` or another word of the executor's. owner: who created
+    it, as far as the backend tells; mine: whether that is the user who asks. created: seconds since the epoch, None if unknown."""
+
+    run_id: str
+    kind: str
+    resource: str
+    state: str = ""
+    owner: str = ""
+    mine: bool = False
+    created: float | None = None
+
+
+@frozen
 class Event:
     """Something that happened in a run; what displays, exporters and the event file are made of.
 

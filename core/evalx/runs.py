@@ -202,9 +202,9 @@ def _summarise(run: RunContext, driver: Driver, abandoned: bool) -> RunSummary:
         run_id=run.run_id,
         directory=run.directory,
         outcome=outcome,
-        cleanliness=Cleanliness.DIRTY if driver.ledger.left else Cleanliness.CLEAN,
+        cleanliness=Cleanliness.DIRTY if driver.left else Cleanliness.CLEAN,
         results=results,
-        left=driver.ledger.left,
+        left=driver.left,
         exit_code=_exit_code(driver, outcome),
         reason=str(driver.fatal) if driver.fatal else driver.stop_reason,
         hint=driver.fatal.hint if driver.fatal else None,
@@ -214,7 +214,7 @@ def _summarise(run: RunContext, driver: Driver, abandoned: bool) -> RunSummary:
 
 def _exit_code(driver: Driver, outcome: RunOutcome) -> ExitCode:
     """The most important truth wins: something may be alive, then what stopped the run, then what failed."""
-    if driver.ledger.left and not isinstance(driver.fatal, RunBusy):
+    if driver.left and not isinstance(driver.fatal, RunBusy):
         return ExitCode.DIRTY
     if driver.fatal is not None:
         return driver.fatal.exit_code

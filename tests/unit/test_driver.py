@@ -475,3 +475,35 @@ def test_a_run_taken_over_by_another_process_is_left_alone(bench: Bench, world: 
     done = bench.go(*pairs("a"))
     assert isinstance(done.fatal, RunBusy)
     assert world.alive and world.count("cleanup") == 0
+
+
+# ---------------------------------------------------------------------- what belongs to the run as a whole
+
+
+class Tidy(InMemoryExecutor):
+    """An executor with something of the run's own to delete at the end."""
+
+    answers: list[bool | Exception]
+
+    @hookimpl
+    def teardown(self, run: RunContext) -> bool:
+        self.alive_at_teardown = self.world.alive
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.mark.parametrize(("answers", "left"), [([False, TransientError("429"), True], 0), ([EndpointFailed("the platform says no")], 1)])
+def test_the_run_itself_is_torn_down_last_and_what_stays_is_told(
+    bench: Bench, world: World, answers: list[bool | Exception], left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "TEARDOWN_PAUSE", 0.01)
+    executor = Tidy(world)
+    executor.answers = answers
+    run = make_run(bench.path, executor, *pairs("a"))
+    with Store() as store, store.create(run.plan, run.directory, "") as journal:
+        done = Driver(run, journal, run.plugins.hooks(run))
+        asyncio.run(done.execute())
+    assert executor.alive_at_teardown == () and not executor.answers
+    assert len(done.left) == left
