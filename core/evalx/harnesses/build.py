@@ -6,7 +6,7 @@
 `timeout` stands outside because it makes itself the leader of a process group: what it is sent, and the end of the task's time, reaches
 every process of the task at once, and what is still there 30 seconds later is killed. Its exit code is 124 if the time was up.
 
-Everything is an argv element; the shell scripts here are constant. docs/adr/0003-one-command-builder.md gives the reasons.
+Everything is an argv element; the shell scripts here are constant. docs/adr/0004-one-command-builder.md gives the reasons.
 """
 
 from __future__ import annotations

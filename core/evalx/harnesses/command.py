@@ -1,6 +1,6 @@
 """Harness `command`: any program that asks the endpoint and writes a small results file.
 
-Settings (the task's `params`):
+Settings (the task's `nemo_evaluator_config`):
 
     command: [python3, my_eval.py, --url, "{url}", --out, "{results}/results.json"]
 
@@ -23,7 +23,8 @@ from typing import Any
 
 from evalx.errors import ConfigError
 from evalx.harnesses.api import HarnessCommand, ResultError, Target
-from evalx.harnesses.checks import Scores, known_keys, text_list
+from evalx.harnesses.scores import Scores
+from evalx.harnesses.settings import task_settings, text_list
 from evalx.model import EnvValue, Metric, Site, TaskSpec
 from evalx.results.files import read_result_text
 from evalx.results.formats import load_json
@@ -36,8 +37,7 @@ class CommandHarness:
     evalx_api = (1, 0)
 
     def command(self, task: TaskSpec, target: Target, site: Site) -> HarnessCommand:
-        params = task.options.get("params") or {}
-        known_keys(params, {"command"}, "the command harness")
+        params = task_settings(task, {"command"}, "the command harness")
         values = _placeholders(task, target, site)
         argv = tuple(expand(item, values) for item in text_list(params, "command"))
         return HarnessCommand(argv, _environment(task, target))

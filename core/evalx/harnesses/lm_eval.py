@@ -1,8 +1,7 @@
 """Harness `lm_eval`: EleutherAI's lm-evaluation-harness (0.4.10 or newer) against an OpenAI-compatible endpoint.
 
-Settings (`params`), all optional: the keys in `RUN_SETTINGS`, with the meaning they have in `lm_eval run --help`; `model_args`, a
-mapping of further arguments of its API model, for which `num_concurrent`, `max_retries`, `timeout`, `tokenizer`, `tokenizer_backend`,
-`tokenized_requests` and `max_length` may also stand on their own.
+Settings (`nemo_evaluator_config`), all optional: the keys in `RUN_SETTINGS`, which mean what they mean in `lm_eval run --help`;
+`model_args`, a mapping of further arguments of its API model; those in `MODEL_SETTINGS` may also stand on their own.
 
 All of it travels in a configuration file, so that commas and equal signs in values mean nothing. lm-evaluation-harness resolves
 `data_files` of its task files, and data sets kept in folders, relative to the working directory: a task with a `dataset_dir` runs
@@ -13,14 +12,14 @@ It writes no result file when it is stopped, and exits with 0 when it could not 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
 from evalx.errors import ConfigError
 from evalx.harnesses.api import HarnessCommand, ResultError, Target
-from evalx.harnesses.checks import Scores, known_keys
+from evalx.harnesses.scores import Scores
+from evalx.harnesses.settings import task_settings
 from evalx.model import Metric, Site, TaskSpec
 from evalx.results.files import read_result_text, regular_files
 from evalx.results.formats import load_json
@@ -53,8 +52,7 @@ class LmEvalHarness:
     programs = ("lm_eval",)
 
     def command(self, task: TaskSpec, target: Target, site: Site) -> HarnessCommand:
-        params = task.options.get("params") or {}
-        known_keys(params, {*RUN_SETTINGS, *MODEL_SETTINGS, "model_args"}, "the lm_eval harness")
+        params = task_settings(task, {*RUN_SETTINGS, *MODEL_SETTINGS, "model_args"}, "the lm_eval harness")
         _check_paths(params, site)
         run = ("lm_eval", "run", "--config", f"{site.workdir}/{CONFIG_FILE}")
         argv = ("sh", "-c", _IN_FOLDER, "lm_eval", site.dataset_dir, *run) if site.dataset_dir else run
@@ -69,7 +67,9 @@ def _config(task: TaskSpec, params: Mapping[str, Any], target: Target, site: Sit
     if target.endpoint_type not in MODELS:
         raise ConfigError(f"lm_eval cannot ask endpoints of type {target.endpoint_type!r}", f"one of: {', '.join(MODELS)}")
     own = {"model": target.model, "base_url": target.url}
-    given = {**(params.get("model_args") or {}), **{key: params[key] for key in MODEL_SETTINGS if key in params}}
+    if not isinstance(params.get("model_args", {}), Mapping):
+        raise ConfigError("model_args must be a mapping", "model_args: {num_concurrent: 4}")
+    given = {**params.get("model_args", {}), **{key: params[key] for key in MODEL_SETTINGS if key in params}}
     if clash := own.keys() & given.keys():
         raise ConfigError(f"model_args: {', '.join(sorted(clash))} is set by evalx", "use target.api_endpoint")
     config = {key: params[key] for key in RUN_SETTINGS if key in params}
@@ -99,7 +99,7 @@ def _check_paths(params: Mapping[str, Any], site: Site) -> None:
 def _yaml(config: Mapping[str, Any]) -> str:
     import yaml
 
-    return yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
 
 
 def _newest(results: Path) -> PurePath:

@@ -1,8 +1,7 @@
 """Harness `nemo_evaluator`: NVIDIA NeMo Evaluator's `run_eval`, in a catalogue container or from PATH.
 
-Settings: `params` is a NeMo Evaluator run configuration (`config.params...`, `target.api_endpoint.adapter_config...`), `overrides`
-dotted keys into the same, whose text values are read as YAML, as `nemo-evaluator --overrides` does. What evalx sets itself (type,
-output folder, URL, model) is refused there.
+Settings (`nemo_evaluator_config`): a NeMo Evaluator run configuration (`config.params...`, `target.api_endpoint.adapter_config...`).
+What evalx sets itself (type, output folder, URL, model) is refused there.
 
 Three defaults of NeMo Evaluator are replaced, unless the user's variables say otherwise. Two runs that start together take the same
 adapter port and report each other's scores, so each task has `ADAPTER_PORT` of its own; its adapter starts 2,048 threads; it sends
@@ -11,7 +10,6 @@ telemetry. It also hands values of its configuration to a shell and a template e
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +17,8 @@ from typing import Any
 
 from evalx.errors import ConfigError
 from evalx.harnesses.api import HarnessCommand, ResultError, Target
-from evalx.harnesses.checks import Scores, known_keys
+from evalx.harnesses.scores import Scores
+from evalx.harnesses.settings import get_dotted, set_dotted, task_settings
 from evalx.model import EnvValue, Metric, Site, TaskSpec
 from evalx.results.files import read_result_text
 from evalx.results.formats import load_yaml
@@ -64,16 +63,12 @@ class NemoEvaluatorHarness:
 
 def run_config(task: TaskSpec, target: Target, site: Site) -> dict[str, Any]:
     """The run configuration: the user's params, overridden by the overrides, completed by what evalx knows. Raises ConfigError."""
-    params = task.options.get("params") or {}
-    known_keys(params, {"config", "target", "metadata"}, "nemo_evaluator_config", "parameters of a benchmark go under config.params")
-    config: dict[str, Any] = json.loads(json.dumps(params))
-    for key, value in (task.options.get("overrides") or {}).items():
-        _set(config, key, _override(value))
+    config = task_settings(task, {"config", "target", "metadata"}, "nemo_evaluator", "parameters of a benchmark go under config.params")
     for key in OWN_KEYS:
-        if _get(config, key) is not None:
+        if get_dotted(config, key) is not None:
             raise ConfigError(f"{key} is set by evalx and cannot be set in nemo_evaluator_config or overrides", _where_instead(key))
     for key, value in _own_values(task, target, site).items():
-        _set(config, key, value)
+        set_dotted(config, key, value)
     return config
 
 
@@ -127,34 +122,6 @@ def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for position, child in enumerate(value):
             yield from _texts(child, f"{path}[{position}]")
-
-
-def _get(tree: Any, dotted: str) -> Any:
-    for key in dotted.split("."):
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree
-
-
-def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
-    *parents, last = dotted.split(".")
-    for key in parents:
-        if tree.get(key) is None:
-            tree[key] = {}
-        tree = tree[key]
-        if not isinstance(tree, dict):
-            raise ConfigError(f"{dotted} cannot be set: {key} is not a mapping but {tree!r}")
-    tree[last] = value
-
-
-def _override(value: Any) -> Any:
-    import yaml
-
-    if not isinstance(value, str):
-        return value
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        return value
 
 
 def _yaml(config: Mapping[str, Any]) -> str:

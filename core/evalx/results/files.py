@@ -65,14 +65,18 @@ def regular_files(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def artifacts(directory: Path) -> tuple[tuple[Artifact, ...], bool]:
-    """The result files of a task, hashed, with paths relative to `directory`, and whether there were more than are listed."""
+def artifacts(directory: Path) -> tuple[tuple[Artifact, ...], str | None]:
+    """The result files of a task, hashed, with paths relative to `directory`; and in words what is not among them, if anything."""
     found: list[Artifact] = []
+    unreadable = []
     for path in regular_files(directory / "results"):
         if len(found) >= MAX_ARTIFACTS:
-            return tuple(found), True
-        found.append(artifact(directory, path))
-    return tuple(found), False
+            return tuple(found), f"only the first {MAX_ARTIFACTS} result files are listed"
+        try:
+            found.append(artifact(directory, path))
+        except OSError as error:
+            unreadable.append(f"{path.name}: {error.strerror or error}")
+    return tuple(found), f"{len(unreadable)} result files cannot be read ({unreadable[0]})" if unreadable else None
 
 
 def artifact(directory: Path, path: Path) -> Artifact:

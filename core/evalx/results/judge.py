@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evalx.harnesses.api import Harness, ResultError
 from evalx.model import Metric, Outcome, TaskResult, TaskSpec
-from evalx.results.files import MAX_ARTIFACTS, artifacts
+from evalx.results.files import artifacts
 from evalx.results.logs import last_line
 
 TIMEOUT_EXIT = 124
@@ -38,9 +38,9 @@ def conclude(
     A task that failed has no metrics even if it left a valid result file: a harness that reports scores and then fails, as nemo-evaluator's
     post-processing does, may have scored only what went well. The file stays among the artifacts.
     """
-    files, cut = artifacts(directory)
+    files, missing = artifacts(directory)
     judged, metrics, why = _judge(harness, task, directory, exit_code, outcome, _elapsed(started, ended))
-    notes = [reason or why, f"only the first {MAX_ARTIFACTS} result files are listed" if cut else None]
+    notes = (reason or why, missing)
     text = "; ".join(note for note in notes if note) or None
     return TaskResult(task, judged, metrics, files, text, started, ended)
 

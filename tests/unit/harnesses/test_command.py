@@ -54,7 +54,16 @@ def test_a_missing_data_set_is_named(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "params", [{}, {"command": "eval x"}, {"command": []}, {"command": [["x"]]}, {"comand": ["x"]}, {"command": ["x"], "shell": True}]
+    "params",
+    [
+        {},
+        {"command": "eval x"},
+        {"command": []},
+        {"command": [["x"]]},
+        {"command": [True]},
+        {"comand": ["x"]},
+        {"command": ["x"], "shell": True},
+    ],
 )
 def test_wrong_settings_are_refused(site: Site, params: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):

@@ -45,6 +45,12 @@ def test_the_configuration_is_complete_and_commas_mean_nothing(site: Site) -> No
     }
 
 
+def test_overrides_win(site: Site) -> None:
+    task = make_task(task="a", params={"limit": 5, "gen_kwargs": {"top_p": 1}}, overrides={"limit": "7", "gen_kwargs.temperature": 0})
+    found = yaml.safe_load(LmEvalHarness().command(task, TARGET, site).files[CONFIG_FILE])
+    assert (found["limit"], found["gen_kwargs"]) == (7, {"top_p": 1, "temperature": 0})
+
+
 def test_completions_are_asked_without_a_chat_template(site: Site) -> None:
     target = attrs.evolve(TARGET, url="http://h/v1/completions", endpoint_type="completions")
     found = config(site, target, tokenizer="/models/t", model_args={"eos_string": "</s>"})
@@ -62,6 +68,7 @@ def test_the_key_is_in_the_variable_lm_eval_reads(site: Site) -> None:
     [
         ({"limitt": 5}, "limitt"),
         ({"model_args": {"base_url": "http://elsewhere"}}, "base_url is set by evalx"),
+        ({"model_args": "num_concurrent=4"}, "model_args must be a mapping"),
         ({"include_path": "tasks"}, "relative"),
         ({"use_cache": "cache"}, "relative"),
     ],

@@ -58,6 +58,24 @@ def test_params_and_overrides_of_the_user_are_kept_and_overrides_win(site: Site)
 
 
 @pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("7", 7),
+        ("1.0e-07", 1e-07),
+        ("true", True),
+        ("null", None),
+        ("[a, b]", ["a", "b"]),
+        ("a: [", "a: ["),
+        ("2026-01-01", "2026-01-01"),
+        ("2026-99-99", "2026-99-99"),
+        (3, 3),
+    ],
+)
+def test_text_in_overrides_is_read_as_yaml(site: Site, text: Any, meant: Any) -> None:
+    assert config(site, overrides={"config.params.extra.x": text})["config"]["params"]["extra"]["x"] == meant
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"params": {"target": {"api_endpoint": {"url": "http://elsewhere"}}}},

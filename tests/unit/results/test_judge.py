@@ -140,3 +140,13 @@ def test_a_flood_of_files_is_cut_and_said(good: Path, monkeypatch: pytest.Monkey
     result = judge(good, exit_code=0)
     assert len(result.artifacts) == 3 and result.outcome is Outcome.PASSED
     assert "only the first" in str(result.reason)
+
+
+def test_a_file_that_cannot_be_read_is_said(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("evalx.results.files.open_regular", refuse)
+    result = judge(good, exit_code=0)
+    assert (result.outcome, result.artifacts) == (Outcome.PASSED, ())
+    assert result.reason == "1 result files cannot be read (good: Permission denied)"

@@ -1,37 +1,15 @@
-"""Checks that adapters share: of the settings they are given, and of the numbers a harness reports."""
+"""Numbers that a harness reports, checked one by one."""
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Collection, Mapping
 from typing import Any
 
-from evalx.errors import ConfigError
 from evalx.harnesses.api import ResultError
 from evalx.model import Metric
 
 MAX_METRICS = 10_000
 MAX_NAME = 300
-
-
-def known_keys(settings: Any, known: Collection[str], what: str, otherwise: str | None = None) -> None:
-    """Raises ConfigError if the settings are no mapping or have a key beside the known ones. otherwise: the hint if none is similar."""
-    if not isinstance(settings, Mapping):
-        raise ConfigError(f"the params of {what} must be a mapping, not {type(settings).__name__}")
-    for key in settings:
-        if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else otherwise or f"known: {', '.join(sorted(known))}"
-            raise ConfigError(f"{what} has no setting {key!r}", hint)
-
-
-def text_list(settings: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    """The non-empty list of strings (numbers count as such) under a key. Raises ConfigError."""
-    value = settings.get(key)
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(item, str | int | float) for item in value):
-        raise ConfigError(f"{key} must be a list of strings, the program first", f'{key}: [python3, eval.py, --url, "{{url}}"]')
-    return tuple(map(str, value))
 
 
 class Scores:
