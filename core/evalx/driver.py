@@ -118,7 +118,8 @@ class Driver:
                 await asyncio.sleep(TEARDOWN_PAUSE)
             self._torn_down = True
         except EvalxError as error:
-            self.ledger.write(lambda: self.journal.note("warning", reason=f"teardown: {in_words(error)}"))
+            reason = f"teardown: {in_words(error)}"
+            self.ledger.write(lambda: self.journal.note("warning", reason=reason))
 
     async def _heartbeat(self) -> None:
         while True:

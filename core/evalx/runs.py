@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def cancel(run_id: str, *, now: bool = False, observers: Sequence[object] = ()) 
         run_id = store.find(run_id).run_id
         holder = store.holder(run_id)
         if holder is not None and holder.alive:
-            if holder.host != os.uname().nodename:
+            if not holder.local:
                 raise RunBusy(f"run {run_id} is owned by process {holder.pid} on {holder.host}", f"there: evalx cancel {run_id}")
             os.kill(holder.pid, signal.SIGKILL if now else signal.SIGTERM)
             _until_free(store, run_id)
@@ -152,7 +152,7 @@ def _until_free(store: Store, run_id: str) -> None:
 def _drive(run: RunContext, journal: Journal, *, fail_fast: bool = False, ending: str | None = None) -> RunSummary:
     """Drive the run to its end and write down how it ended. ending: only end it, for this reason."""
     settle = getattr(run.plugins.executor, "settle", 0.0)
-    hooks = run.plugins.hooks(run)
+    hooks = run.plugins.hooks(run, on_warning=lambda message: _warn(journal, message))
     driver = Driver(run, journal, hooks, settle=settle, fail_fast=fail_fast, ending=ending)
     hooks.on_event(journal.run(RunState.ACTIVE if ending is None else RunState.CANCELLING, reason=ending))
     abandoned = asyncio.run(_execute(driver))
@@ -165,6 +165,12 @@ def _drive(run: RunContext, journal: Journal, *, fail_fast: bool = False, ending
         summary = _summarise(run, driver, abandoned)
     hooks.finish(summary.results)
     return summary
+
+
+def _warn(journal: Journal, message: str) -> None:
+    """Keep a warning with the run; the observers are not told, since it is about one of them."""
+    with suppress(EvalxError):
+        journal.note("warning", reason=message)
 
 
 async def _execute(driver: Driver) -> bool:
