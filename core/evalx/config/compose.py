@@ -49,19 +49,19 @@ def compose(primary: Document, folders: Sequence[Path], overrides: Sequence[str]
 
     executor: select this executor, whatever the files say. Must be called by one thread at a time. Raises ConfigError or ConfigErrors.
     """
-    repository = _Repository(primary, folders)
-    parsed = _parse_overrides(overrides)
-    if executor:
-        parsed += _select_executor(repository, executor, parsed)
-    with _hydra_version(), _readable_errors(repository):
-        caching = CachingConfigRepository(repository)
-        defaults = create_defaults_list(caching, primary.path.stem, parsed, prepend_hydra=False, skip_missing=False)
-        config = repository.loader()._compose_config_from_defaults_list(defaults=defaults.defaults, repo=caching)
-    origins = Origins(shown(primary.path))
-    for default in defaults.defaults:
-        document = repository.documents[default.config_path or ""]
-        origins.add_document(document, default.package or "")
-    _apply(defaults.config_overrides, config, origins)
+    with _hydra_version():
+        repository = _Repository(primary, folders)
+        parsed = _parse_overrides(overrides)
+        if executor:
+            parsed += _select_executor(repository, executor, parsed)
+        with _readable_errors(repository):
+            caching = CachingConfigRepository(repository)
+            defaults = create_defaults_list(caching, primary.path.stem, parsed, prepend_hydra=False, skip_missing=False)
+            config = repository.loader()._compose_config_from_defaults_list(defaults=defaults.defaults, repo=caching)
+        origins = Origins(shown(primary.path))
+        for default in defaults.defaults:
+            origins.add_document(repository.documents[default.config_path or ""], default.package or "")
+        _apply(defaults.config_overrides, config, origins)
     return Composed(config, origins)
 
 
