@@ -1,0 +1,88 @@
+"""What the pages show is true: links lead somewhere, configs compose, commands exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+from tests.docs.markdown import DOCS, ROOT, Block, blocks, pages, prose
+
+from evalx import config
+from evalx.cli.app import cli
+from evalx.plan import make_plan
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+CONFIGS = [block for page in pages() for block in blocks(page) if block.language == "yaml" and block.title]
+COMMANDS = [block for page in pages() for block in blocks(page) if block.language in {"console", "sh"}]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that headings of a page get."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_pages_and_headings_that_exist(page: Path) -> None:
+    broken = []
+    for link in LINK.findall(prose(page)):
+        if link.startswith(("https://", "http://", "mailto:")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, todo = set(), [ROOT / "README.md"]
+    while todo:
+        page = todo.pop()
+        if page in reached or page.suffix != ".md" or not page.is_file():
+            continue
+        reached.add(page)
+        todo += [(page.parent / link.partition("#")[0]).resolve() for link in LINK.findall(prose(page)) if "://" not in link]
+    assert {str(page.relative_to(ROOT)) for page in DOCS.rglob("*.md") if page not in reached} == set()
+
+
+@pytest.mark.parametrize("block", CONFIGS, ids=lambda block: f"{block.page.stem}-{block.title}")
+def test_configs_compose(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for other in blocks(block.page):
+        if other.title:
+            Path(other.title).parent.mkdir(parents=True, exist_ok=True)
+            Path(other.title).write_text(other.text)
+    plan = make_plan(config.load(block.title))
+    assert plan.tasks
+    assert plan.endpoints
+
+
+def commands(block: Block) -> list[list[str]]:
+    """The evalx commands in a block, as argument lists; in a console only what follows the prompt."""
+    lines = block.text.replace("\\\n", " ").splitlines()
+    typed = [line.removeprefix("$ ") for line in lines if line.startswith("$ ") or block.language == "sh"]
+    parts = [part.strip() for line in typed for part in re.split(r"&&|\|\||[|;]", line)]
+    split = [shlex.split(part, comments=True) for part in parts if "'" not in part or part.count("'") % 2 == 0]
+    return [words[1:] for words in split if words and words[0].rpartition("/")[2] == "evalx"]
+
+
+@pytest.mark.parametrize("block", COMMANDS, ids=lambda block: f"{block.page.stem}-{COMMANDS.index(block)}")
+def test_commands_and_their_options_exist(block: Block) -> None:
+    for words in commands(block):
+        context, command = click.Context(cli), cli
+        while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            found = command.get_command(context, words[0])
+            assert found is not None, words
+            command, words = found, words[1:]
+        known = {option for parameter in command.get_params(context) for option in [*parameter.opts, *parameter.secondary_opts]}
+        used = {word.partition("=")[0] for word in words if word.startswith("-")}
+        assert used <= known, f"{words}: {used - known}"
+
+
+def test_the_last_step_of_ci_is_the_test_command_of_the_readme() -> None:
+    script = (ROOT / ".ci/run").read_text().rstrip().splitlines()
+    assert script[-1] in [line for block in blocks(ROOT / "README.md") for line in block.text.splitlines()]
