@@ -72,7 +72,7 @@ def _each(error: EvalxError) -> Iterator[EvalxError]:
 
 
 def _as_json(error: EvalxError) -> dict[str, Any]:
-    found = {
+    found: dict[str, Any] = {
         "type": type(error).__name__,
         "exit_code": int(error.exit_code),
         **_told(error),

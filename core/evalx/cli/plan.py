@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from attrs import evolve
 
 from evalx.cli.options import ConfigChoice, common_options, config_options
 from evalx.cli.output import emit, tell, write
@@ -24,6 +25,9 @@ UNNAMED = "<run id>"
 
 PLACE = "http://ENDPOINT"
 """Stands for the address that an endpoint has once it is deployed."""
+
+PORT = 65536
+"""Stands for the port that a task is given when it starts; no port has this number."""
 
 
 @click.command("plan")
@@ -82,15 +86,20 @@ def command_of(run: RunContext, task: TaskSpec) -> TaskCommand:
     from evalx.harnesses.build import task_command
     from evalx.model import EndpointHandle, Site
 
-    spec = run.plan.endpoint(task.endpoint)
+    spec, dataset = run.plan.endpoint(task.endpoint), task.options.get("dataset_dir")
     url = (spec.options.get("target") or {}).get("url") or PLACE
-    site = Site(
-        "TASK_DIR",
-        0,
-        dataset_dir="DATASET_DIR" if task.options.get("dataset_dir") else None,
-        containerised=bool(task.options.get("container")),
+    site = Site("TASK_DIR", PORT, "DATASET_DIR" if dataset else None, containerised=bool(task.options.get("container")))
+    made = task_command(run.plugins.harness(task.harness), task, EndpointHandle(spec, run.resource_name(spec), url), site, trusted=True)
+    return evolve(
+        made,
+        argv=tuple(map(_portless, made.argv)),
+        env={name: _portless(value) if isinstance(value, str) else value for name, value in made.env.items()},
+        files={name: _portless(text) for name, text in made.files.items()},
     )
-    return task_command(run.plugins.harness(task.harness), task, EndpointHandle(spec, run.resource_name(spec), url), site, trusted=True)
+
+
+def _portless(text: str) -> str:
+    return text.replace(str(PORT), "PORT")
 
 
 def _screen(run: RunContext) -> Iterator[str]:

@@ -108,8 +108,8 @@ def _default(default: Any) -> str:
     if default is attrs.NOTHING:
         return "(required)"
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-        made = default.factory() if not default.takes_self else "(computed)"
-        return str(made)
+        made = default.factory() if not default.takes_self else None
+        return "-" if made is None or attrs.has(type(made)) else str(made)
     return str(default)
 
 
