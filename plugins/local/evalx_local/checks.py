@@ -13,8 +13,8 @@ from evalx.harnesses.target import make_target
 from evalx.model import EndpointHandle, EndpointSpec, EnvValue, Finding, Secret, ServerSpec, TaskSpec
 from evalx_local import ports
 from evalx_local.environment import harness_env, secret_value
-from evalx_local.executor import LocalExecutor, server_job
-from evalx_local.runtime import Place
+from evalx_local.executor import LocalExecutor
+from evalx_local.jobs import server_job, task_site
 
 if TYPE_CHECKING:
     from evalx.context import RunContext
@@ -25,13 +25,13 @@ IMAGE_TIMEOUT = 30.0
 def findings(run: RunContext, executor: LocalExecutor) -> Iterator[Finding]:
     """All that is wrong, each thing once."""
     runtime = run.settings.runtime
-    if runtime != "process" and shutil.which(runtime) is None:
+    if run.settings.containerised and shutil.which(runtime) is None:
         yield _error(
             f"execution.runtime is {runtime}, but there is no such program", f"install {runtime}, or set execution.runtime: process"
         )
         return
     seen = set()
-    checks = (*(_endpoint(run, executor, spec) for spec in run.plan.endpoints), *(_task(run, executor, spec) for spec in run.plan.tasks))
+    checks = (*(_endpoint(run, executor, spec) for spec in run.plan.endpoints), *(_task(run, spec) for spec in run.plan.tasks))
     for check in checks:
         for finding in check:
             if finding not in seen:
@@ -75,13 +75,12 @@ def _port(run: RunContext, executor: LocalExecutor, endpoint: EndpointSpec, serv
 
 def _program(run: RunContext, endpoint: EndpointSpec, server: ServerSpec) -> Iterator[Finding]:
     """The server's command, image and trust."""
-    place = Place(run.resource_name(endpoint), run.directory)
     try:
-        job = server_job(run, endpoint, server, place, server.port)
+        job = server_job(run, endpoint, server, run.directory, server.port)
     except ConfigError as error:
         yield _error(str(error), error.hint)
         return
-    if run.settings.runtime != "process":
+    if run.settings.containerised:
         yield from _image(run, f"deployment {endpoint.variant}", server.image)
         return
     if not job.workdir.is_dir():
@@ -92,22 +91,22 @@ def _program(run: RunContext, endpoint: EndpointSpec, server: ServerSpec) -> Ite
         yield _error(f"deployment {endpoint.variant}: program {program!r} is not found", hint)
 
 
-def _task(run: RunContext, executor: LocalExecutor, task: TaskSpec) -> Iterator[Finding]:
+def _task(run: RunContext, task: TaskSpec) -> Iterator[Finding]:
     endpoint = run.plan.endpoint(task.endpoint)
     stand_in = EndpointHandle(endpoint, run.resource_name(endpoint), url=f"http://{ports.HOST}")
     try:
         own = harness_env(run.settings, task.harness)
-        site = executor.site(task, run.directory, 0)
+        site = task_site(run, task, run.directory, 0)
         command = run.command(task, stand_in, site)
         harness = run.plugins.harness(task.harness)
         bare = harness.command(task, make_target(task, stand_in), site)
     except ConfigError as error:
         yield _error(f"task {task.name}: {error}", error.hint)
         return
-    if site.dataset_dir and not Path(task.options["dataset_dir"]).expanduser().is_dir():
+    if task.options.get("dataset_dir") and not Path(task.options["dataset_dir"]).expanduser().is_dir():
         yield _error(f"task {task.name}: dataset_dir is no folder: {task.options['dataset_dir']}")
     yield from _references(run, {**own, **command.env})
-    if run.settings.runtime != "process":
+    if run.settings.containerised:
         yield from _image(run, f"harness {task.harness}", command.image or run.settings.harness(task.harness).image)
         return
     venv = run.settings.harness(task.harness).venv

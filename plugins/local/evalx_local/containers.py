@@ -33,8 +33,6 @@ CLIENT_VARIABLES = frozenset(
 class ContainerRuntime:
     """Runs jobs as containers on the host's network: a task reaches a server, and evalx reaches both, at 127.0.0.1."""
 
-    containerised = True
-
     def __init__(self, program: str, settings: ContainerSettings) -> None:
         """program: `podman` or `docker`."""
         self._program = program
@@ -74,7 +72,8 @@ class ContainerRuntime:
             yield from ("--volume", mount)
         yield from ("--workdir", WORKSPACE, *self._limits(), *self._settings.extra_args)
         assert job.image is not None
-        yield from (job.image, *job.argv)
+        # Images bring entrypoints of their own, which would be put before the command.
+        yield from ("--entrypoint", job.argv[0], job.image, *job.argv[1:])
 
     def _limits(self) -> Iterator[str]:
         limits = {"--memory": self._settings.memory, "--cpus": self._settings.cpus, "--pids-limit": self._settings.pids}

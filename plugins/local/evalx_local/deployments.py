@@ -17,7 +17,7 @@ from evalx.hookspecs import hookimpl, hookspec
 from evalx.model import EndpointSpec, ServerSpec
 from evalx.serial import from_json
 from evalx.serving import VllmOptions, server_routes, vllm_server
-from evalx_local.environment import venv_env
+from evalx_local.environment import local_path, venv_env
 from evalx_local.ports import HOST
 
 if TYPE_CHECKING:
@@ -67,17 +67,11 @@ class VllmDeployment:
     @hookimpl
     def server_spec(self, run: RunContext, endpoint: EndpointSpec) -> ServerSpec | None:
         options = from_json(LocalVllmOptions, endpoint.options["deployment"])
-        options = evolve(options, checkpoint_path=_absolute(options.checkpoint_path))
+        options = evolve(options, checkpoint_path=local_path(options.checkpoint_path) or options.checkpoint_path)
         server = vllm_server(options, endpoint.model, host=HOST, port=options.port or 0)
-        if options.venv is None or run.settings.runtime != "process":
+        if options.venv is None or run.settings.containerised:
             return server
         return evolve(server, env={**venv_env(Path(options.venv).expanduser().absolute()), **server.env})
-
-
-def _absolute(checkpoint: str) -> str:
-    """A folder by its full path; what is no folder here is an id of the Hugging Face hub."""
-    folder = Path(checkpoint).expanduser()
-    return str(folder.absolute()) if folder.is_dir() else checkpoint
 
 
 @frozen(kw_only=True)

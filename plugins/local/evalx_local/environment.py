@@ -1,4 +1,4 @@
-"""The variables a server or task is given, with every reference replaced by its value at the last moment."""
+"""What a server or task is given of this machine: variables, with every reference replaced at the last moment, and paths."""
 
 from __future__ import annotations
 
@@ -52,3 +52,14 @@ def harness_env(settings: LocalSettings, harness: str) -> dict[str, EnvValue]:
 def venv_env(venv: Path) -> dict[str, EnvValue]:
     """What activating a virtual environment sets."""
     return {"VIRTUAL_ENV": str(venv), "PATH": os.pathsep.join((str(venv / "bin"), os.environ.get("PATH", os.defpath)))}
+
+
+def absolute(path: str | None) -> str | None:
+    """The full path of what a config names."""
+    return str(Path(path).expanduser().absolute()) if path else None
+
+
+def local_path(path: str | None) -> str | None:
+    """The full path of what exists on this machine; None for anything else, such as the id of a model on a hub."""
+    found = absolute(path)
+    return found if found and Path(found).exists() else None

@@ -8,14 +8,12 @@ a task is, and the core owns everything else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from attrs import evolve
 
-from evalx.errors import AuthError, ConfigError, EndpointFailed, EvalxError, TaskRefused
-from evalx.harnesses.build import TRUST_HINT
+from evalx.errors import AuthError, EndpointFailed, EvalxError, TaskRefused
 from evalx.hookspecs import hookimpl
 from evalx.model import (
     EndpointHandle,
@@ -26,7 +24,6 @@ from evalx.model import (
     Outcome,
     Secret,
     ServerSpec,
-    Site,
     Spec,
     TaskHandle,
     TaskResult,
@@ -35,20 +32,16 @@ from evalx.model import (
 from evalx.results.logs import last_line
 from evalx.serving import probe
 from evalx_local import logs, ports
-from evalx_local.containers import WORKSPACE, ContainerRuntime
+from evalx_local.containers import ContainerRuntime
 from evalx_local.deployments import LocalHooks
-from evalx_local.environment import harness_env, secret_value, values
+from evalx_local.environment import secret_value
+from evalx_local.jobs import place_of, server_job, task_job, task_site
 from evalx_local.processes import ProcessRuntime
-from evalx_local.runtime import Job, Place, Runtime
+from evalx_local.runtime import Place, Runtime
 from evalx_local.settings import LocalSettings
 
 if TYPE_CHECKING:
     from evalx.context import RunContext
-
-DATASETS = "/datasets"
-"""Where a container sees the task's `dataset_dir`."""
-
-PRE_CMD = 'eval "$1" || exit; shift; exec "$@"'
 
 
 class LocalExecutor:
@@ -60,13 +53,13 @@ class LocalExecutor:
     hook_specs = (LocalHooks,)
 
     def __init__(self) -> None:
-        self._runtime: Runtime
+        self._runtime: Runtime = ProcessRuntime()
 
     @hookimpl
     def setup(self, run: RunContext) -> None:
         """Make the runtime, and register the variants that the plan names: their hook `server_spec` is then part of this run."""
-        program = run.settings.runtime
-        self._runtime = ProcessRuntime() if program == "process" else ContainerRuntime(program, run.settings.containers)
+        if run.settings.containerised:
+            self._runtime = ContainerRuntime(run.settings.runtime, run.settings.containers)
         for variant in sorted({endpoint.variant for endpoint in run.plan.endpoints}):
             run.plugins.register_from(self.deployments, variant)
 
@@ -77,18 +70,16 @@ class LocalExecutor:
         server = self.server_spec(run, endpoint)
         if server is None:
             return EndpointHandle(endpoint, run.resource_name(endpoint), owned=False, data=_api_key(endpoint))
-        place = _place(run, endpoint)
+        place = place_of(run, endpoint)
         data = self._adopt(run, endpoint, place, EndpointFailed) or self._start_server(run, endpoint, server, place)
-        return EndpointHandle(
-            endpoint, place.name, data={**data, **_api_key(endpoint), "routes": dict(server.routes), "health": server.health_path}
-        )
+        facts = {"routes": dict(server.routes), "health": server.health_path}
+        return EndpointHandle(endpoint, place.name, data={**data, **facts, **_api_key(endpoint)})
 
     @hookimpl
     def wait_ready(self, run: RunContext, handle: EndpointHandle) -> EndpointHandle | None:
         if handle.owned:
             self._refuse_dead(run, handle)
-        url = f"http://{ports.HOST}:{handle.data['port']}" if handle.owned else _target(handle.spec)["url"]
-        key = handle.data.get("api_key")
+        url, key = _url(handle), handle.data.get("api_key")
         answer = probe(
             url,
             model=handle.spec.model,
@@ -107,13 +98,13 @@ class LocalExecutor:
 
     @hookimpl
     def run_task(self, run: RunContext, task: TaskSpec, endpoint: EndpointHandle) -> TaskHandle:
-        place = _place(run, task)
+        place = place_of(run, task)
         data = self._adopt(run, task, place, TaskRefused) or self._start_task(run, task, endpoint, place)
         return TaskHandle(task, place.name, data)
 
     @hookimpl
     def collect(self, run: RunContext, handle: TaskHandle) -> TaskResult | None:
-        status = self._runtime.poll(_place(run, handle.spec), handle.data)
+        status = self._runtime.poll(place_of(run, handle.spec), handle.data)
         if status.running:
             self._report_progress(run, handle.spec)
             return None
@@ -131,7 +122,7 @@ class LocalExecutor:
     def cleanup(self, run: RunContext, handle: Handle) -> bool:
         if isinstance(handle, EndpointHandle) and not handle.owned:
             return True
-        return self._runtime.stop(_place(run, handle.spec), handle.data)
+        return self._runtime.stop(place_of(run, handle.spec), handle.data)
 
     # ------------------------------------------------------------------ the optional ones
 
@@ -143,7 +134,7 @@ class LocalExecutor:
 
     @hookimpl
     def read_logs(self, run: RunContext, handle: Handle, follow: bool) -> Iterator[str]:
-        place = _place(run, handle.spec)
+        place = place_of(run, handle.spec)
 
         def more() -> bool:
             return follow and not run.stopping.wait(0.2) and self._runtime.poll(place, handle.data).running
@@ -152,7 +143,7 @@ class LocalExecutor:
 
     @hookimpl
     def cancel(self, run: RunContext, handle: TaskHandle) -> bool:
-        self._runtime.stop(_place(run, handle.spec), handle.data)
+        self._runtime.stop(place_of(run, handle.spec), handle.data)
         return True
 
     @hookimpl
@@ -169,18 +160,7 @@ class LocalExecutor:
 
     def find(self, run: RunContext, spec: Spec) -> Json | None:
         """What is known of a server or task that was started before, by whatever process."""
-        return self._runtime.find(_place(run, spec))
-
-    def site(self, task: TaskSpec, folder: Path, port: int) -> Site:
-        """Where a task will run, as it sees it itself."""
-        given, inside = task.options.get("dataset_dir"), self._runtime.containerised
-        dataset = str(Path(given).expanduser().absolute()) if given else None
-        return Site(
-            workdir=WORKSPACE if inside else str(folder),
-            adapter_port=port,
-            dataset_dir=DATASETS if inside and dataset else dataset,
-            containerised=inside,
-        )
+        return self._runtime.find(place_of(run, spec))
 
     def _adopt(self, run: RunContext, spec: Spec, place: Place, refusal: type[EvalxError]) -> Json | None:
         found = self._runtime.find(place)
@@ -194,28 +174,15 @@ class LocalExecutor:
         except OSError as error:
             raise EndpointFailed(str(error), "remove deployment.port, and a free one is taken") from error
         with port:
-            return self._runtime.start(place, server_job(run, endpoint, server, place, port.number), port)
+            return self._runtime.start(place, server_job(run, endpoint, server, place.folder, port.number), port)
 
     def _start_task(self, run: RunContext, task: TaskSpec, endpoint: EndpointHandle, place: Place) -> Json:
         with ports.reserve() as port:
-            site = self.site(task, place.folder, port.number)
-            command = run.command(task, endpoint, site)
-            for name, text in command.files.items():
-                path = place.folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text)
-            job = Job(
-                argv=command.argv,
-                workdir=place.folder,
-                env=values(run, {**harness_env(run.settings, task.harness), **command.env}),
-                marks=run.labels(task),
-                image=command.image or run.settings.harness(task.harness).image,
-                mounts=(f"{Path(command.dataset_dir).expanduser().absolute()}:{DATASETS}:ro",) if command.dataset_dir else (),
-            )
-            return self._runtime.start(place, job, port)
+            command = run.command(task, endpoint, task_site(run, task, place.folder, port.number))
+            return self._runtime.start(place, task_job(run, task, command, place.folder), port)
 
     def _refuse_dead(self, run: RunContext, handle: EndpointHandle) -> None:
-        place = _place(run, handle.spec)
+        place = place_of(run, handle.spec)
         status = self._runtime.poll(place, handle.data)
         if not status.running:
             how = "is gone" if status.exit_code is None else f"exited with code {status.exit_code}"
@@ -228,31 +195,8 @@ class LocalExecutor:
         run.report(task, "running", done=done, total=total)
 
 
-def server_job(run: RunContext, endpoint: EndpointSpec, server: ServerSpec, place: Place, port: int) -> Job:
-    """The job that runs a server on that port. Raises ConfigError for commands that are not trusted and secrets that are not there."""
-    argv = tuple(argument.replace("{port}", str(port)) for argument in server.argv)
-    if server.pre_cmd:
-        if not run.trust_commands:
-            raise ConfigError("the config brings a shell command of its own: deployment.pre_cmd", TRUST_HINT)
-        argv = ("sh", "-c", PRE_CMD, "pre_cmd", server.pre_cmd, *argv)
-    deployment = endpoint.options["deployment"]
-    inside = run.settings.runtime != "process"
-    workdir = Path(deployment.get("workdir") or (place.folder if inside else ".")).expanduser().absolute()
-    checkpoint = deployment.get("checkpoint_path")
-    return Job(
-        argv=argv,
-        workdir=workdir,
-        env={name: value.replace("{port}", str(port)) for name, value in values(run, server.env).items()},
-        marks={**server.labels, **run.labels(endpoint)},
-        image=server.image,
-        mounts=(f"{checkpoint}:{checkpoint}:ro",) if checkpoint and Path(checkpoint).is_absolute() else (),
-    )
-
-
-def _place(run: RunContext, spec: Spec) -> Place:
-    if isinstance(spec, TaskSpec):
-        return Place(run.resource_name(spec), run.task_dir(spec))
-    return Place(run.resource_name(spec), run.endpoint_dir(EndpointHandle(spec, run.resource_name(spec))))
+def _url(handle: EndpointHandle) -> str:
+    return f"http://{ports.HOST}:{handle.data['port']}" if handle.owned else str(_target(handle.spec)["url"])
 
 
 def _target(endpoint: EndpointSpec) -> Mapping[str, Any]:

@@ -35,6 +35,9 @@ echo $? > "$exit_code.part" && mv -- "$exit_code.part" "$exit_code"
 """
 """Runs a command. The trap lets the shell live on until the command has ended; the command itself gets the signals' defaults back."""
 
+SHELL = ("/bin/bash", "-p") if Path("/bin/bash").exists() else ("/bin/sh",)
+"""bash rather than sh, which drops variables whose names have dots; -p, since BASH_ENV is not meant for this shell."""
+
 PORT_LOCK = 9
 """File descriptor under which a job inherits the lock on its port."""
 
@@ -53,8 +56,6 @@ class _Stop:
 
 class ProcessRuntime:
     """Runs jobs as processes of the user, with the user's environment."""
-
-    containerised = False
 
     def __init__(self) -> None:
         self._stops: dict[str, _Stop] = {}
@@ -102,8 +103,8 @@ class ProcessRuntime:
 def _spawn(place: Place, job: Job, env: Mapping[str, str], port: Port) -> int:
     """Start the script. posix_spawn, since subprocess would warn of every process that is meant to outlive its object."""
     return os.posix_spawn(
-        "/bin/sh",
-        ["sh", "-c", SCRIPT, "evalx-job", str(place.exit_code), str(job.workdir), *job.argv],
+        SHELL[0],
+        [*SHELL, "-c", SCRIPT, "evalx-job", str(place.exit_code), str(job.workdir), *job.argv],
         env,
         setsid=True,
         setsigmask=(),

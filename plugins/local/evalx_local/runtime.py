@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from attrs import field, frozen
+from attrs import frozen
 
 from evalx.model import Json
 from evalx_local.ports import Port
@@ -65,8 +65,6 @@ class Runtime(Protocol):
 
     `data` is what `start` returned, a JSON object kept in the handle; it is empty if evalx died before it was written down.
     """
-
-    containerised: bool = field()
 
     def find(self, place: Place) -> Json | None:
         """The data of what was started there, whether it runs or is over; None if nothing was."""

@@ -51,6 +51,11 @@ class LocalSettings(ExecutionSettings):
     def ready_timeout(self) -> float:
         return self.endpoint_readiness_timeout
 
+    @property
+    def containerised(self) -> bool:
+        """Whether servers and tasks run in containers."""
+        return self.runtime != "process"
+
     def harness(self, name: str) -> HarnessSettings:
         """The settings of a harness, all defaults if it has none."""
         return self.harnesses.get(name) or HarnessSettings()
