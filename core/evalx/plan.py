@@ -13,7 +13,7 @@ from attrs import evolve
 
 from evalx.config import Config, to_plain
 from evalx.config.schema import Task
-from evalx.config.tasks import model_name, resolve_task, usual_types
+from evalx.config.tasks import NEMO_EVALUATOR, model_name, resolve_task, usual_types
 from evalx.model import EndpointSpec, Json, Limits, RunPlan, TaskSpec
 
 RUN_ID_LENGTH = 11
@@ -98,13 +98,14 @@ def _endpoint_options(config: Config) -> Json:
 def _task(config: Config, index: int, name: str, endpoint: EndpointSpec) -> TaskSpec:
     task, target = config.evaluation.tasks[index], config.target.api_endpoint
     resolved = resolve_task(task, config.evaluation.harness, usual_types(config.deployment, target))
+    nemo = (config.evaluation.nemo_evaluator_config, config.evaluation.overrides) if resolved.harness == NEMO_EVALUATOR else ({}, {})
     options = {
         "task": resolved.task,
         "suite": resolved.suite,
         "container": resolved.container,
         "endpoint_type": resolved.endpoint_type,
-        "params": merged(config.evaluation.nemo_evaluator_config, task.nemo_evaluator_config),
-        "overrides": merged(config.evaluation.overrides, task.overrides),
+        "params": merged(nemo[0], merged(task.nemo_evaluator_config, task.harness_config)),
+        "overrides": merged(nemo[1], task.overrides),
         "env": _environment(config, task),
         "pre_cmd": task.pre_cmd,
         "post_cmd": task.post_cmd,

@@ -94,7 +94,7 @@ def tiny_config(**tasks: list[str]) -> str:
     lines += ["deployment:", f"  argv: {server}", "  served_model_name: tiny", "evaluation:", "  harness: command", "  tasks:"]
     for name, rest in tasks.items():
         command = json.dumps([sys.executable, str(HERE / "tiny_eval.py"), "{url}", "{results}", *rest])
-        lines += [f"    - name: {name}", f"      nemo_evaluator_config: {{command: {command}}}"]
+        lines += [f"    - name: {name}", f"      harness_config: {{command: {command}}}"]
     return "\n".join(lines) + "\n"
 
 

@@ -60,7 +60,7 @@ def project(tmp_path: Path) -> Path:
         "deployment": {"argv": [sys.executable, str(tmp_path / "server.py"), "{port}"], "served_model_name": "m"},
         "evaluation": {
             "harness": "command",
-            "nemo_evaluator_config": {"command": [sys.executable, str(tmp_path / "evaluation.py"), "{url}", "{results}"]},
+            "harness_config": {"command": [sys.executable, str(tmp_path / "evaluation.py"), "{url}", "{results}"]},
             "tasks": [{"name": "sums"}, {"name": "more-sums"}],
         },
     }

@@ -66,7 +66,7 @@ def test_a_run_with_the_executor_of_the_guide(with_plugin: Environment, endpoint
         "target": {"api_endpoint": {"url": endpoint, "model_id": "m"}},
         "evaluation": {
             "harness": "command",
-            "nemo_evaluator_config": {"command": [sys.executable, str(tmp_path / "evaluation.py"), "{url}", "{results}"]},
+            "harness_config": {"command": [sys.executable, str(tmp_path / "evaluation.py"), "{url}", "{results}"]},
             "tasks": [{"name": "sums"}],
         },
     }

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from evalx.config import load
+from evalx.errors import ConfigErrors
 from evalx.model import RunPlan, Secret
 from evalx.plan import make_plan, merged, new_run_id, unique_names
 from evalx.serial import from_json, to_json
@@ -144,6 +145,24 @@ def test_what_all_tasks_are_given_is_merged_with_their_own(plan: Any, tmp_path: 
     assert (first.options["dataset_dir"], first.options["pre_cmd"]) == (str(tmp_path), "true")
     assert second.options["env"] == {"HOME": "host:HOME", "A": "all", "B": "all"}
     assert second.options["params"] == {"config": {"params": {"top_p": 0, "n": 1}}}
+
+
+def test_settings_of_nemo_evaluator_are_not_given_to_other_harnesses(plan: Any) -> None:
+    tasks = [
+        {"name": "ifeval", "harness_config": {"config": {"n": 2}}},
+        {"name": "own", "harness": "command", "harness_config": {"command": ["x"]}},
+    ]
+    evaluation = {"nemo_evaluator_config": {"config": {"n": 1, "m": 1}}, "overrides": {"config.params.seed": 1}}
+    first, second = plan(tasks, evaluation=evaluation).tasks
+    assert first.options["params"] == {"config": {"n": 2, "m": 1}} and first.options["overrides"]
+    assert second.options["params"] == {"command": ["x"]} and not second.options["overrides"]
+
+
+@pytest.mark.parametrize("key", ["nemo_evaluator_config", "overrides"])
+def test_settings_of_nemo_evaluator_on_another_harness_are_an_error(plan: Any, key: str) -> None:
+    with pytest.raises(ConfigErrors, match="means nothing to the harness lm_eval") as caught:
+        plan([{"name": "own", "harness": "lm_eval", key: {"limit": 3}}])
+    assert "harness_config" in (caught.value.errors[0].hint or "")
 
 
 def test_durations_and_limits(plan: Any) -> None:

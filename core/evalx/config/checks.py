@@ -15,7 +15,7 @@ from evalx.config.secrets import environments, literal_secrets
 from evalx.config.sections import Typed
 from evalx.config.source import KeyPath
 from evalx.config.structure import Reader, suggestion
-from evalx.config.tasks import model_name, resolve_task
+from evalx.config.tasks import NEMO_EVALUATOR, model_name, resolve_task
 from evalx.errors import ConfigError
 
 HARNESSES = "evalx.harnesses"
@@ -126,8 +126,12 @@ def _check_task(task: Task, harness: str | None, reader: Reader, at: KeyPath) ->
         reader.error((*at, "name"), "a task needs a name")
         return
     try:
-        resolve_task(task, harness, ("chat",))
+        resolved = resolve_task(task, harness, ("chat",))
     except ConfigError as error:
         reader.error((*at, error.where or "name"), error.message, error.hint)
+    else:
+        for key in ("nemo_evaluator_config", "overrides") if resolved.harness != NEMO_EVALUATOR else ():
+            if getattr(task, key):
+                reader.error((*at, key), f"means nothing to the harness {resolved.harness}", "its settings go into harness_config")
     if task.dataset_dir is not None and not Path(task.dataset_dir).expanduser().is_dir():
         reader.error((*at, "dataset_dir"), f"no folder '{task.dataset_dir}' on this machine")

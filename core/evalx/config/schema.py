@@ -38,8 +38,9 @@ class Task:
     container: str | None = setting(None, help="Image to use instead of the catalogue's.")
     endpoint_type: str | None = setting(None, help="`chat`, `completions`, …; without it the first that task and endpoint share.")
     env_vars: EnvMapping = setting(factory=dict, help="Environment variables of this task.")
-    nemo_evaluator_config: Mapping[str, Any] = setting(factory=dict, help="Configuration of the harness, merged over the evaluation's.")
-    overrides: Mapping[str, Any] = setting(factory=dict, help="Single values of the harness's configuration, by dotted key.")
+    harness_config: Mapping[str, Any] = setting(factory=dict, help="Settings of the harness, in its own terms.")
+    nemo_evaluator_config: Mapping[str, Any] = setting(factory=dict, help="The same, for nemo_evaluator; merged over the evaluation's.")
+    overrides: Mapping[str, Any] = setting(factory=dict, help="Single values of nemo_evaluator's configuration, by dotted key.")
     dataset_dir: str | None = setting(None, help="Folder of this machine that the task reads its data from.")
     pre_cmd: str | None = setting(None, help="Shell commands before the task; run only with --trust-commands.")
     post_cmd: str | None = setting(None, help="Shell commands after the task; run only with --trust-commands.")
@@ -53,8 +54,8 @@ class Evaluation:
     tasks: tuple[Task, ...] = setting(help="The tasks to run.")
     harness: str | None = setting(None, help="Harness of the tasks that do not name one.")
     env_vars: EnvMapping = setting(factory=dict, help="Environment variables of all tasks.")
-    nemo_evaluator_config: Mapping[str, Any] = setting(factory=dict, help="Configuration of the harness for all tasks.")
-    overrides: Mapping[str, Any] = setting(factory=dict, help="Single values of the harness's configuration for all tasks.")
+    nemo_evaluator_config: Mapping[str, Any] = setting(factory=dict, help="Settings of all tasks of nemo_evaluator.")
+    overrides: Mapping[str, Any] = setting(factory=dict, help="Single values of nemo_evaluator's configuration, for all its tasks.")
 
 
 @frozen(kw_only=True)

@@ -11,7 +11,7 @@ from evalx.config.source import KeyPath
 ENVIRONMENTS = frozenset({"env", "envs", "env_vars"})
 """Keys whose mappings are environment variables, wherever they stand."""
 
-HARNESS_SECTIONS = frozenset({"nemo_evaluator_config", "overrides"})
+HARNESS_SECTIONS = frozenset({"harness_config", "nemo_evaluator_config", "overrides"})
 """Keys whose content is the harness's own configuration."""
 
 _SECRET_VARIABLE = re.compile(r"TOKEN(?!IZER|S\b|S_)|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL|_KEY$")

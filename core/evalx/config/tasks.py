@@ -14,7 +14,9 @@ from evalx.errors import ConfigError
 if TYPE_CHECKING:
     from evalx.tasks import CatalogueTask
 
-DEFAULT_HARNESS = "nemo_evaluator"
+NEMO_EVALUATOR = "nemo_evaluator"
+"""The harness of the catalogue's tasks."""
+
 _TYPE_OF_ROUTE = {"/chat/completions": "chat", "/completions": "completions", "/embeddings": "embedding"}
 
 
@@ -52,11 +54,11 @@ def resolve_task(task: Task, harness: str | None, usual: Sequence[str]) -> Resol
     Raises ConfigError, `where` being the task's key that is wrong.
     """
     harness = task.harness or harness
-    entry = _catalogue_entry(task, harness) if harness in (None, DEFAULT_HARNESS) else None
+    entry = _catalogue_entry(task, harness) if harness in (None, NEMO_EVALUATOR) else None
     if entry is None:
-        return ResolvedTask(harness or DEFAULT_HARNESS, task.name, None, task.container, task.endpoint_type or usual[0])
+        return ResolvedTask(harness or NEMO_EVALUATOR, task.name, None, task.container, task.endpoint_type or usual[0])
     endpoint_type = task.endpoint_type or next((kind for kind in usual if kind in entry.endpoints), entry.endpoints[0])
-    return ResolvedTask(DEFAULT_HARNESS, entry.name, entry.suite, task.container or entry.container, endpoint_type, entry.note)
+    return ResolvedTask(NEMO_EVALUATOR, entry.name, entry.suite, task.container or entry.container, endpoint_type, entry.note)
 
 
 def _catalogue_entry(task: Task, harness: str | None) -> CatalogueTask | None:

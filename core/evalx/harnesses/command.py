@@ -1,6 +1,6 @@
 """Harness `command`: any program that asks the endpoint and writes a small results file.
 
-Settings (the task's `nemo_evaluator_config`):
+Settings (the task's `harness_config`):
 
     command: [python3, my_eval.py, --url, "{url}", --out, "{results}/results.json"]
 

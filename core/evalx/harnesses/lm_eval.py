@@ -1,6 +1,6 @@
 """Harness `lm_eval`: EleutherAI's lm-evaluation-harness (0.4.10 or newer) against an OpenAI-compatible endpoint.
 
-Settings (`nemo_evaluator_config`), all optional: the keys in `RUN_SETTINGS`, which mean what they mean in `lm_eval run --help`;
+Settings (`harness_config`), all optional: the keys in `RUN_SETTINGS`, which mean what they mean in `lm_eval run --help`;
 `model_args`, a mapping of further arguments of its API model; those in `MODEL_SETTINGS` may also stand on their own.
 
 All of it travels in a configuration file, so that commas and equal signs in values mean nothing. lm-evaluation-harness resolves
