@@ -27,7 +27,7 @@ MAX_BODY = 4 << 20
 
 
 class Server(ThreadingHTTPServer):
-    """Takes its port when it is made and answers on it only when it runs, so that who connects never waits for the model to load.
+    """Takes its port when it is made and listens only when it has a model, so that who connects never waits for one to load.
 
     api_key: what requests must carry as bearer token; empty for no check.
     """
@@ -50,11 +50,10 @@ class Server(ThreadingHTTPServer):
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
-    def run(self, api: Api) -> None:
-        """Answer until the process is told to stop."""
+    def listen(self, api: Api) -> None:
+        """From now on connections are accepted; `serve_forever` answers them."""
         self.api = api
         self.server_activate()
-        self.serve_forever(poll_interval=0.1)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news."""
@@ -172,10 +171,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     try:
         with Server(arguments.host, arguments.port, api_key(arguments.api_key_name)) as server:
-            api = make_api(arguments)
+            server.listen(make_api(arguments))
             url = f"http://{arguments.host}:{server.server_port}"
             print(f"serving {arguments.model} on {url} (loaded in {time.monotonic() - started:.1f} s)", flush=True)
-            server.run(api)
+            server.serve_forever(poll_interval=0.1)
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
     except KeyError as error:

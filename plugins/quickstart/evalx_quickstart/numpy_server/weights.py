@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,5 +92,5 @@ def load(path: Path) -> Model:
         return huggingface.load(path) if path.is_dir() else gguf.load(path)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
         raise ModelError(f"{path}: not a readable Llama model ({type(error).__name__}: {error})") from error
