@@ -36,11 +36,11 @@ def alive(run_id: str) -> list[int]:
     return found
 
 
-def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
-    """Wait for it; what it returned."""
+def until(condition: Callable[[], Any], seconds: float = 30.0, seen: Callable[[], Any] = str) -> Any:
+    """Wait for it; what it returned. seen: what to tell if it does not come."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"waited in vain: {seen()}"
         time.sleep(0.05)
     return found
 
@@ -232,7 +232,7 @@ class Terminal:
         return [line.rstrip() for line in self.screen.display]
 
     def until_shown(self, text: str) -> list[str]:
-        until(lambda: self.read() and text in "\n".join(self.lines()))
+        until(lambda: self.read() and text in "\n".join(self.lines()), seen=self.lines)
         return self.lines()
 
     def to_the_end(self) -> int:
