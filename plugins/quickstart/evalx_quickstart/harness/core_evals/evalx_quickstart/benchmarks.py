@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from core_evals.evalx_quickstart.scoring import score
 from nemo_evaluator.contrib.byob import ScorerInput, benchmark, scorer
+
+from .scoring import score
 
 PROMPT = "Question: {question}\nAnswer with one word or number.\nAnswer:"
 
