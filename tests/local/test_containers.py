@@ -54,7 +54,7 @@ def existing(name: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An image with nothing but links into `/usr`, which is mounted when it runs."""
+    """An image with nothing but links into `/usr`, which is mounted when it runs, and an entrypoint that must not be used."""
     folder = tmp_path_factory.mktemp("image")
     (folder / "containers.conf").write_text(CONTAINERS_CONF)
     root = folder / "root"
@@ -62,7 +62,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         (root / name).mkdir(parents=True)
     for name in ("bin", "lib", "lib64"):
         (root / name).symlink_to(f"usr/{name}")
-    (folder / "Containerfile").write_text("FROM scratch\nCOPY root /\n")
+    (folder / "Containerfile").write_text('FROM scratch\nCOPY root /\nENTRYPOINT ["/usr/bin/false"]\n')
     tag = f"localhost/evalx-test:{secrets.token_hex(4)}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONTAINERS_CONF", str(folder / "containers.conf"))
@@ -164,7 +164,7 @@ def test_secrets_are_in_no_argument(world: Make, image: str, monkeypatch: pytest
 def test_a_container_of_that_name_that_is_not_ours_is_left_alone(world: Make, image: str) -> None:
     here = world([server(image=image)], **_settings(image))
     name = here.run.resource_name(here.run.plan.endpoints[0])
-    theirs = podman("run", "--detach", "--name", name, "--volume", "/usr:/usr:ro", image, "sleep", "600")
+    theirs = podman("run", "--detach", "--name", name, "--volume", "/usr:/usr:ro", "--entrypoint", "sleep", image, "600")
     try:
         with pytest.raises(EndpointFailed, match=r"exited with code 125: .*already in use"):
             here.ready()

@@ -8,14 +8,18 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 from attrs import evolve
 
+from evalx.context import RunContext
 from evalx.errors import AuthError, ConfigError, EndpointFailed, TaskRefused
-from evalx.model import EndpointHandle, EndpointSpec, Outcome
+from evalx.hookspecs import hookimpl
+from evalx.model import EndpointHandle, EndpointSpec, Outcome, ServerSpec
+from evalx.testing.runs import make_run
+from evalx_local.executor import LocalExecutor
 from evalx_local.settings import HarnessSettings
 
 from .conftest import World, external, marked, program, question, server, until
@@ -152,6 +156,36 @@ def test_a_pre_cmd_that_fails_starts_no_server(world: Make) -> None:
         here.ready()
 
 
+def test_another_plugin_may_change_what_every_variant_starts(tmp_path: Path) -> None:
+    class Loud:
+        @hookimpl(wrapper=True)
+        def server_spec(self, run: RunContext, endpoint: EndpointSpec) -> Generator[None, ServerSpec | None, ServerSpec | None]:
+            server = yield
+            return server and evolve(server, argv=(*server.argv, "--loud"), labels={"TEAM": "blue"})
+
+    run = make_run(tmp_path, LocalExecutor(), [server()], name="local", plugins=[("loud", Loud())])
+    here = World(run, tmp_path)
+    handle = here.deploy()
+    try:
+        assert [process.environ()["TEAM"] for process in marked(handle.resource)[:1]] == ["blue"]
+        with pytest.raises(EndpointFailed, match="unrecognized arguments: --loud"):
+            until(lambda: here.hooks.wait_ready(handle))
+    finally:
+        here.remove(handle)
+
+
+@pytest.mark.parametrize("kind", ["endpoint", "task"])
+def test_what_cannot_be_written_refuses_the_start_and_leaves_nothing(world: Make, kind: str) -> None:
+    task = program("pass")
+    here = world([server()], [task])
+    endpoint = here.ready() if kind == "task" else EndpointHandle(here.run.plan.endpoints[0], "")
+    folder = here.run.task_dir(task) if kind == "task" else here.run.endpoint_dir(endpoint)
+    (folder / "started").mkdir()  # in the way, as a full disk would be
+    with pytest.raises(TaskRefused if kind == "task" else EndpointFailed, match=r"cannot be started: .*started"):
+        here.submit(task, endpoint) if kind == "task" else here.deploy()
+    assert marked(here.run.resource_name(task if kind == "task" else endpoint.spec)) == []
+
+
 # ---------------------------------------------------------------------- endpoints that exist
 
 
@@ -203,7 +237,7 @@ def test_a_harness_gets_its_environment(world: Make, tmp_path: Path, monkeypatch
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "stored").write_text("sk-stored\n")
     env = {"KEY": "host:CANARY", "FILE": {"value_from": {"secret_name_ref": "stored"}}, "LEVEL": "task"}
-    task = program(DUMP, env=env)
+    task = program(DUMP, env={**env, "with.dots-too": "kept"})
     own = HarnessSettings(venv=str(tmp_path / "venv"), env={"LEVEL": "harness", "MORE": "lit:x"})
     here = world([server()], [task], harnesses={"command": own}, secrets_dir=str(tmp_path / "secrets"))
     handle = here.submit(task, here.ready())
@@ -215,6 +249,7 @@ def test_a_harness_gets_its_environment(world: Make, tmp_path: Path, monkeypatch
         "LEVEL": "task",
         "MORE": "x",
     }
+    assert seen["with.dots-too"] == "kept"
     assert seen["PATH"].split(os.pathsep)[0] == str(tmp_path / "venv" / "bin")
     assert seen["VIRTUAL_ENV"] == str(tmp_path / "venv")
     kept = "".join(path.read_text() for path in here.run.directory.rglob("*") if path.is_file() and path.name != "seen.json")
@@ -227,6 +262,21 @@ def test_a_secret_that_is_not_there_is_named(world: Make, settings: dict[str, st
     here = world([server()], [task], **settings)
     with pytest.raises(ConfigError, match="secret 'absent'"):
         here.submit(task, here.ready())
+
+
+def test_progress_of_the_harness_is_reported(world: Make) -> None:
+    task = program("import pathlib, time; pathlib.Path('results').mkdir(); pathlib.Path('results/3').touch(); time.sleep(60)")
+    here = world([server()], [task])
+    harness = here.run.plugins.harness("command")
+    harness.progress = lambda results: (int(next(results.iterdir()).name), 20) if results.exists() else None  # type: ignore[attr-defined]
+    handle = here.submit(task, here.ready())
+
+    def done() -> tuple[int | None, int | None] | None:
+        assert here.hooks.collect(handle) is None
+        report = here.run.last_report(task)
+        return (report.done, report.total) if report and report.total else None
+
+    assert until(done) == (3, 20)
 
 
 def test_a_task_sees_its_dataset(world: Make, tmp_path: Path) -> None:

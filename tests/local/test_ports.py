@@ -39,7 +39,7 @@ def test_another_process_cannot_take_a_reserved_port_and_can_afterwards() -> Non
         return done.stdout.strip() or done.stderr.splitlines()[-1]
 
     with ports.reserve() as port:
-        assert other(port.number) == f"OSError: port {port.number} is in use"
+        assert other(port.number) == f"evalx_local.ports.PortTaken: port {port.number} is in use"
     assert other(port.number) == "taken"
 
 

@@ -70,7 +70,7 @@ def _port(run: RunContext, executor: LocalExecutor, endpoint: EndpointSpec, serv
             with ports.reserve(server.port):
                 pass
         except OSError as error:
-            yield _error(str(error), "remove deployment.port, and a free one is taken")
+            yield _error(str(error), ports.HINT)
 
 
 def _program(run: RunContext, endpoint: EndpointSpec, server: ServerSpec) -> Iterator[Finding]:

@@ -170,16 +170,20 @@ class LocalExecutor:
 
     def _start_server(self, run: RunContext, endpoint: EndpointSpec, server: ServerSpec, place: Place) -> Json:
         try:
-            port = ports.reserve(server.port)
+            with ports.reserve(server.port) as port:
+                return self._runtime.start(place, server_job(run, endpoint, server, place.folder, port.number), port)
+        except ports.PortTaken as error:
+            raise EndpointFailed(str(error), ports.HINT) from error
         except OSError as error:
-            raise EndpointFailed(str(error), "remove deployment.port, and a free one is taken") from error
-        with port:
-            return self._runtime.start(place, server_job(run, endpoint, server, place.folder, port.number), port)
+            raise EndpointFailed(f"the model server cannot be started: {error}") from error
 
     def _start_task(self, run: RunContext, task: TaskSpec, endpoint: EndpointHandle, place: Place) -> Json:
-        with ports.reserve() as port:
-            command = run.command(task, endpoint, task_site(run, task, place.folder, port.number))
-            return self._runtime.start(place, task_job(run, task, command, place.folder), port)
+        try:
+            with ports.reserve() as port:
+                command = run.command(task, endpoint, task_site(run, task, place.folder, port.number))
+                return self._runtime.start(place, task_job(run, task, command, place.folder), port)
+        except OSError as error:
+            raise TaskRefused(f"the task cannot be started: {error}") from error
 
     def _refuse_dead(self, run: RunContext, handle: EndpointHandle) -> None:
         place = place_of(run, handle.spec)

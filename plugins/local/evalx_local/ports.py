@@ -24,6 +24,13 @@ RANGE = range(20000, 32768)
 TRIES = 500
 
 
+HINT = "remove deployment.port, and a free one is taken"
+
+
+class PortTaken(OSError):
+    """The port is in use, or reserved; or, where any would do, none is free."""
+
+
 class Port:
     """A reserved port. A context manager: the reservation ends with the block, unless a process has inherited the lock by then."""
 
@@ -39,16 +46,16 @@ class Port:
 
 
 def reserve(number: int | None = None) -> Port:
-    """That port, or any that is free. Raises OSError if it is in use, reserved, or none is free."""
+    """That port, or any that is free. Raises PortTaken, or another OSError if it cannot be reserved."""
     if number:
         port = _try(number)
         if port is None:
-            raise OSError(f"port {number} is in use{_by_whom(number)}")
+            raise PortTaken(f"port {number} is in use{_by_whom(number)}")
         return port
     for candidate in random.sample(RANGE, TRIES):
         if port := _try(candidate):
             return port
-    raise OSError(f"no free port found in {RANGE.start}-{RANGE.stop - 1}")
+    raise PortTaken(f"no free port found in {RANGE.start}-{RANGE.stop - 1}")
 
 
 def _try(number: int) -> Port | None:
