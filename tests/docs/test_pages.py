@@ -10,6 +10,8 @@ import click
 import pytest
 from tests.docs.markdown import DOCS, ROOT, Block, blocks, pages, prose
 
+from evalx_quickstart import paths
+
 from evalx import config
 from evalx.cli.app import cli
 from evalx.plan import make_plan
@@ -52,6 +54,11 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 @pytest.mark.parametrize("block", CONFIGS, ids=lambda block: f"{block.page.stem}-{block.title}")
 def test_configs_compose(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("questions").mkdir()
+    monkeypatch.setenv("EVALX_QUICKSTART_DIR", str(tmp_path / "quickstart"))
+    for prepared in (paths.python(), paths.venv_marker(), paths.weights()):
+        prepared.parent.mkdir(parents=True, exist_ok=True)
+        prepared.touch()
     for other in blocks(block.page):
         if other.title:
             Path(other.title).parent.mkdir(parents=True, exist_ok=True)

@@ -55,13 +55,13 @@ def project(tmp_path: Path) -> Path:
     """A folder with a config, a model server and an evaluation that need nothing but the standard library."""
     (tmp_path / "server.py").write_text(SERVER)
     (tmp_path / "evaluation.py").write_text(EVALUATION)
+    command = [sys.executable, str(tmp_path / "evaluation.py"), "{url}", "{results}"]
     config = {
         "defaults": [{"execution": "local/default"}, {"deployment": "command"}, "_self_"],
         "deployment": {"argv": [sys.executable, str(tmp_path / "server.py"), "{port}"], "served_model_name": "m"},
         "evaluation": {
             "harness": "command",
-            "harness_config": {"command": [sys.executable, str(tmp_path / "evaluation.py"), "{url}", "{results}"]},
-            "tasks": [{"name": "sums"}, {"name": "more-sums"}],
+            "tasks": [{"name": name, "harness_config": {"command": command}} for name in ("sums", "more-sums")],
         },
     }
     (tmp_path / "project.yaml").write_text(json.dumps(config))

@@ -60,15 +60,12 @@ def unused_port() -> int:
 
 def test_a_run_with_the_executor_of_the_guide(with_plugin: Environment, endpoint: str, tmp_path: Path) -> None:
     (tmp_path / "evaluation.py").write_text(EVALUATION)
+    command = [sys.executable, str(tmp_path / "evaluation.py"), "{url}", "{results}"]
     config = {
         "execution": {"type": "mini"},
         "deployment": {"type": "none"},
         "target": {"api_endpoint": {"url": endpoint, "model_id": "m"}},
-        "evaluation": {
-            "harness": "command",
-            "harness_config": {"command": [sys.executable, str(tmp_path / "evaluation.py"), "{url}", "{results}"]},
-            "tasks": [{"name": "sums"}],
-        },
+        "evaluation": {"harness": "command", "tasks": [{"name": "sums", "harness_config": {"command": command}}]},
     }
     (tmp_path / "mine.yaml").write_text(json.dumps(config))
     listed = with_plugin.run("evalx", "plugins", "ls", cwd=tmp_path).stdout
