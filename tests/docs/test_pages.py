@@ -10,11 +10,10 @@ import click
 import pytest
 from tests.docs.markdown import DOCS, ROOT, Block, blocks, pages, prose
 
-from evalx_quickstart import paths
-
 from evalx import config
 from evalx.cli.app import cli
 from evalx.plan import make_plan
+from evalx_quickstart import paths
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CONFIGS = [block for page in pages() for block in blocks(page) if block.language == "yaml" and block.title]
