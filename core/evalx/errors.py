@@ -1,17 +1,17 @@
 """Everything evalx raises on purpose, and the exit code each leads to.
 
-    EvalxError                     any of the below; has a hint and an exit code
-    ├── ConfigError                the user's config is wrong; nothing was created           2
-    │   └── ConfigErrors           several of them at once                                    2
-    ├── PluginError                a plugin is missing, broken, of another version            2
-    ├── AuthError                  the platform refused our credentials                       4
-    ├── EndpointFailed             an endpoint will never answer (from `wait_ready`)          5
-    ├── TaskRefused                the backend will never accept the task (from `run_task`)   1
-    ├── TransientError             worth trying again, later; only the core retries           70
-    ├── DeadlineExceeded           a wait had its time                                        6
-    ├── RunNotFound                no run of that id                                          2
-    ├── RunBusy                    another live process owns the run                          75
-    └── StoreError                 state cannot be read or written                            70
+EvalxError                     any of the below; has a hint and an exit code
+├── ConfigError                the user's config is wrong; nothing was created           2
+│   └── ConfigErrors           several of them at once                                    2
+├── PluginError                a plugin is missing, broken, of another version            2
+├── AuthError                  the platform refused our credentials                       4
+├── EndpointFailed             an endpoint will never answer (from `wait_ready`)          5
+├── TaskRefused                the backend will never accept the task (from `run_task`)   1
+├── TransientError             worth trying again, later; only the core retries           70
+├── DeadlineExceeded           a wait had its time                                        6
+├── RunNotFound                no run of that id                                          2
+├── RunBusy                    another live process owns the run                          75
+└── StoreError                 state cannot be read or written                            70
 """
 
 from __future__ import annotations
