@@ -158,9 +158,9 @@ class Ledger:
         try:
             if result.outcome is not Outcome.SKIPPED:
                 write_result(self._run.task_dir(spec), result)
-        except OSError as error:
-            hint = f"make room there, then: evalx resume {self._run.run_id}"
-            self._on_failure(StoreError(f"the result of {spec.name} cannot be written: {error}", hint))
+        except (OSError, StoreError) as error:
+            said = error.message if isinstance(error, StoreError) else f"the result of {spec.name} cannot be written: {error}"
+            self._on_failure(StoreError(said, f"make room there, then: evalx resume {self._run.run_id}"))
         self.write(lambda: self._journal.task(spec, state, reason=result.reason, result=result))
 
     def progress(self, spec: Spec) -> bool:

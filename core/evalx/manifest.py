@@ -25,17 +25,28 @@ SCHEMA = 1
 def write_manifest(run: RunContext, config_text: str | None, results: Sequence[TaskResult] = ()) -> None:
     """Write `manifest.json` of the run directory; without config_text, complete the one that is there with the results' times.
 
+    If there is none (evalx was killed before it was written), it is made from what the run directory still knows.
+
     Raises StoreError if it cannot be written.
     """
     path = run.directory / "manifest.json"
     try:
-        manifest = _beginning(run, config_text) if config_text is not None else json.loads(path.read_text())
+        manifest = _beginning(run, config_text) if config_text is not None else _begun(run, path)
         manifest["tasks_ended"] = [_ending(result) for result in results]
         partial = path.with_suffix(".tmp")
         partial.write_text(json.dumps(manifest, indent=1) + "\n")
         partial.replace(path)
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be written: {error}") from error
+
+
+def _begun(run: RunContext, path: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        # The commit was that of the folder evalx was started in, which may be another one by now.
+        return {**_beginning(run, (run.directory / "config.yaml").read_text(encoding="utf-8")), "git_commit": None}
+    return manifest
 
 
 def _beginning(run: RunContext, config_text: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from evalx.driver import Driver
 from evalx.errors import AuthError, ConfigError, ConfigErrors, EvalxError, ExitCode, RunBusy
 from evalx.manager import RunManager
 from evalx.manifest import write_manifest
-from evalx.model import Finding, Outcome, RunPlan, TaskResult
+from evalx.model import Event, Finding, Outcome, RunPlan, TaskResult
 from evalx.plan import make_plan
 from evalx.store import Journal, Store
 from evalx.store.states import Cleanliness, RunOutcome, RunState
@@ -57,6 +57,7 @@ def start(config: Config, *, observers: Sequence[object] = (), trust_commands: b
     has been created.
     """
     plan = make_plan(config)
+    _check_start(plan)
     run = context_of(plan, _run_directory(config, plan), observers, trust_commands, settings=config.execution)
     hooks = run.plugins.hooks(run)
     hooks.setup()
@@ -117,6 +118,13 @@ def context_of(
     return RunContext(plan, settings, directory, manager, trust_commands=trusted)
 
 
+def _check_start(plan: RunPlan) -> None:
+    limit = plan.limits.max_endpoints
+    if plan.start == "all_ready" and limit is not None and limit < len(plan.endpoints):
+        message = f"execution.start is all_ready, but only {limit} of {len(plan.endpoints)} endpoints may exist at once"
+        raise ConfigError(message, "raise execution.max_endpoints, or set execution.start: pipelined")
+
+
 def refuse(findings: Sequence[Finding]) -> None:
     """Raise ConfigErrors, or AuthError, if there is an `error` among the findings."""
     errors = [finding for finding in findings if finding.level == "error"]
@@ -158,13 +166,18 @@ def _drive(run: RunContext, journal: Journal, *, fail_fast: bool = False, ending
     abandoned = asyncio.run(_execute(driver))
     summary = _summarise(run, driver, abandoned)
     try:
-        hooks.on_event(journal.run(RunState.CLOSED, outcome=summary.outcome, cleanliness=summary.cleanliness, reason=summary.reason))
+        hooks.on_event(_closed(journal, summary))
         write_manifest(run, None, summary.results)
     except EvalxError as error:
         driver.fatal = driver.fatal or error
         summary = _summarise(run, driver, abandoned)
     hooks.finish(summary.results)
     return summary
+
+
+def _closed(journal: Journal, summary: RunSummary) -> Event:
+    cleanliness, code = summary.cleanliness, int(summary.exit_code)
+    return journal.run(RunState.CLOSED, outcome=summary.outcome, cleanliness=cleanliness, exit_code=code, reason=summary.reason)
 
 
 def _warn(journal: Journal, message: str) -> None:

@@ -74,12 +74,12 @@ def test_status_of_a_run_that_scored_everything(evalx: Any, stored: Any) -> None
     assert "accuracy 0.4500 ± 0.0790" in done.out
 
 
-@pytest.mark.parametrize(("outcome", "code"), [(RunOutcome.FAILED, 1), (RunOutcome.PARTIAL, 1), (RunOutcome.TIMED_OUT, 6)])
+@pytest.mark.parametrize(("outcome", "code"), [(RunOutcome.FAILED, 5), (RunOutcome.CANCELLED, 143), (RunOutcome.TIMED_OUT, 6)])
 def test_exit_status_of_runs_that_are_over(evalx: Any, stored: Any, outcome: RunOutcome, code: int) -> None:
     run = stored("math")
     run.submit(0)
     run.fail(0, "no")
-    run.close(outcome)
+    run.close(outcome, exit_code=code)
     assert evalx("status", "--exit-status").code == code
 
 

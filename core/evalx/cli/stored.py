@@ -6,16 +6,11 @@ from typing import TYPE_CHECKING
 
 from evalx.display.model import Board
 from evalx.errors import ExitCode
-from evalx.store.states import Cleanliness, RunOutcome, RunState, TaskState
+from evalx.store.states import Cleanliness, RunState
 
 if TYPE_CHECKING:
     from evalx.cli.summary import Account
     from evalx.store import ResourceRecord, RunRecord, Store
-
-_CODES = {
-    RunOutcome.SUCCEEDED: ExitCode.OK,
-    RunOutcome.TIMED_OUT: ExitCode.DEADLINE,
-}
 
 
 def is_alive(store: Store, record: RunRecord) -> bool:
@@ -55,10 +50,7 @@ def exit_code(store: Store, record: RunRecord) -> ExitCode:
         return ExitCode.RUNNING
     if left_alive(store, record) or record.cleanliness is Cleanliness.DIRTY:
         return ExitCode.DIRTY
-    scored = all(task.state is TaskState.SCORED for task in store.tasks(record.run_id))
-    return (
-        ExitCode.OK if scored and record.state is RunState.CLOSED else _CODES.get(record.outcome or RunOutcome.FAILED, ExitCode.TASK_FAILED)
-    )
+    return ExitCode(record.exit_code) if record.exit_code is not None else ExitCode.TASK_FAILED
 
 
 def account_of(store: Store, record: RunRecord) -> Account:

@@ -20,7 +20,7 @@ BUSY_SECONDS = 10.0
 SCHEMA = """
 CREATE TABLE runs (
   run_id TEXT PRIMARY KEY, directory TEXT NOT NULL, executor TEXT NOT NULL, state TEXT NOT NULL, outcome TEXT,
-  cleanliness TEXT NOT NULL, created REAL NOT NULL, updated REAL NOT NULL, plan TEXT NOT NULL
+  exit_code INTEGER, cleanliness TEXT NOT NULL, created REAL NOT NULL, updated REAL NOT NULL, plan TEXT NOT NULL
 );
 CREATE TABLE tasks (
   run_id TEXT NOT NULL REFERENCES runs, idx INTEGER NOT NULL, spec TEXT NOT NULL, state TEXT NOT NULL, attempt INTEGER NOT NULL,

@@ -40,7 +40,11 @@ _PROGRESS = """
 UPDATE resources SET phase = ?, done = ?, total = ?, reason = ?, updated = ? WHERE rowid = (
   SELECT rowid FROM resources WHERE run_id = ? AND subject = ? AND kind = coalesce(?, kind) ORDER BY rowid DESC LIMIT 1)
 """
-_RUN = "UPDATE runs SET state = ?, outcome = coalesce(?, outcome), cleanliness = coalesce(?, cleanliness), updated = ? WHERE run_id = ?"
+_RUN = """
+UPDATE runs
+SET state = ?, outcome = coalesce(?, outcome), cleanliness = coalesce(?, cleanliness), exit_code = ?, updated = ?
+WHERE run_id = ?
+"""
 _EVENT = "INSERT INTO events (run_id, seq, time, kind, name, state, reason, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -115,15 +119,22 @@ class Journal:
         return self._write("task", spec.name, state, reason, data, (_TASK, row))
 
     def run(
-        self, state: RunState, *, outcome: RunOutcome | None = None, cleanliness: Cleanliness | None = None, reason: str | None = None
+        self,
+        state: RunState,
+        *,
+        outcome: RunOutcome | None = None,
+        cleanliness: Cleanliness | None = None,
+        exit_code: int | None = None,
+        reason: str | None = None,
     ) -> Event:
-        """The state of the run; outcome and cleanliness stay as they are if not given."""
+        """The state of the run; outcome and cleanliness stay as they are if not given. exit_code: what the run's process ends with."""
         known, now = self.record, self._store.now()
-        row = (state.value, outcome, cleanliness, now, known.run_id)
-        data = {key: value.value for key, value in (("outcome", outcome), ("cleanliness", cleanliness)) if value is not None}
+        row = (state.value, outcome, cleanliness, exit_code, now, known.run_id)
+        values = {"outcome": outcome, "cleanliness": cleanliness, "exit_code": exit_code}
+        data = {key: value for key, value in values.items() if value is not None}
         event = self._write("run", "", state, reason, data, (_RUN, row))
         outcome, cleanliness = outcome or known.outcome, cleanliness or known.cleanliness
-        self.record = evolve(known, state=state, outcome=outcome, cleanliness=cleanliness, updated=now)
+        self.record = evolve(known, state=state, outcome=outcome, cleanliness=cleanliness, exit_code=exit_code, updated=now)
         return event
 
     def note(self, kind: str, name: str = "", *, reason: str | None = None, data: Json | None = None) -> Event:

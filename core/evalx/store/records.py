@@ -17,7 +17,7 @@ from evalx.store.states import Cleanliness, ResourceState, RunOutcome, RunState,
 
 @frozen
 class RunRecord:
-    """A run. created, updated: seconds since the epoch."""
+    """A run. created, updated: seconds since the epoch. exit_code: what its process ended with, once it is closed."""
 
     run_id: str
     directory: Path
@@ -28,6 +28,7 @@ class RunRecord:
     created: float
     updated: float
     plan: RunPlan
+    exit_code: int | None = None
 
 
 @frozen
@@ -97,6 +98,7 @@ def run_record(row: sqlite3.Row) -> RunRecord:
         created=row["created"],
         updated=row["updated"],
         plan=from_json(RunPlan, json.loads(row["plan"])),
+        exit_code=row["exit_code"],
     )
 
 
