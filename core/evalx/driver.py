@@ -39,6 +39,9 @@ HARD_STOP_SLACK = 60.0
 LAST_LOOK = 30.0
 """Seconds for asking a task that is being stopped for what it has, and an endpoint whether it is to blame."""
 
+ONE_LOOK = 2.0
+"""Seconds that a look may take which begins at the very end of the time."""
+
 CANCEL_GRACE, CANCEL_LOOKS = 3.0, 10
 """Seconds in which a cancelled task may end by itself before it is deleted, and how often it is looked at meanwhile."""
 
@@ -310,7 +313,7 @@ class Driver:
         """Look until there is an answer. Raises DeadlineExceeded at the deadline, or when nothing has moved for too long."""
         spec, patience = handle.spec, self.run.plan.limits.no_progress
         started = moved = now()
-        while (answer := await self.calls.work(what, look, deadline, partial(self._retrying, spec))) is None:
+        while (answer := await self._look(spec, what, look, deadline)) is None:
             if self.ledger.progress(spec):
                 moved = now()
             if now() >= deadline:
@@ -321,6 +324,13 @@ class Driver:
             await self.calls.pause(min(pause, deadline - now()))
         self.ledger.progress(spec)
         return answer
+
+    async def _look(self, spec: Spec, what: str, look: Callable[[], T | None], deadline: float) -> T | None:
+        """One look; one that the deadline falls into may end. Raises DeadlineExceeded if it does not, with what was seen before it."""
+        try:
+            return await self.calls.work(what, look, max(deadline, now() + ONE_LOOK), partial(self._retrying, spec))
+        except DeadlineExceeded as error:
+            raise DeadlineExceeded(f"{error}; last seen: {self._last_words(spec)}", error.hint) from error
 
     async def _take_down(self, resource: Resource) -> None:
         """Delete it and prove that it is gone; else it is a suspected leak. Not if the run belongs to somebody else by now."""

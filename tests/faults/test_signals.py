@@ -1,0 +1,71 @@
+"""SIGINT, SIGTERM and SIGHUP at every stage: the run ends in order; a second one ends the waiting, and says what is left."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.enable_socket
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize("stage", ["deploy", "wait_ready", "run"])
+def test_a_signal_ends_the_run_in_order(lab: Any, stage: str, number: signal.Signals, code: int) -> None:
+    never = ("--ready-after", "-1") if stage == "wait_ready" else ()
+    name = lab.config(lab.task("first"), lab.task("endless", str(lab.gate)), server=never, max_tasks=1)
+    process = lab.start("run", name, "--display", "plain")
+    state, subject = {"deploy": ("intent", "model"), "wait_ready": ("starting", ""), "run": ("running", "endless")}[stage]
+    if stage == "wait_ready":
+        lab.until(lambda: any(event["kind"] == "progress" for event in lab.events()))
+    else:
+        lab.until_event(state, subject)
+    process.send_signal(number)
+    done = lab.end(process)
+    assert done.code == code
+    assert f"cancelled (interrupted by {number.name})" in done.err and "nothing left alive" in done.err
+    assert not lab.alive()
+    if stage == "run":
+        assert [row.split()[:2] for row in done.out.splitlines()[1:]] == [["first", "accuracy"], ["endless", "cancelled"]]
+
+
+def test_a_signal_before_anything_was_created(lab: Any) -> None:
+    """While the config is composed there is nothing to delete: the process just ends."""
+    process = lab.start("run", lab.config(lab.task("first")))
+    process.send_signal(signal.SIGTERM)
+    assert lab.end(process).code in (143, -signal.SIGTERM)
+    assert not lab.alive()
+
+
+def test_the_second_signal_ends_the_waiting(lab: Any) -> None:
+    deaf = {"argv": [sys.executable, "-c", STUBBORN], "health_path": None}
+    process = lab.start("run", lab.config(lab.task("only"), deployment=deaf), "--display", "plain")
+    lab.until(lambda: any("deaf" in path.read_text() for path in lab.folder.glob("evalx-runs/*/endpoints/*/output.log")))
+    process.send_signal(signal.SIGINT)
+    lab.until_event("deleting", "model")
+    process.send_signal(signal.SIGINT)
+    done = lab.end(process)
+    assert done.code == 7
+    assert f"may be alive: evalx-{lab.run_id}-e0-model" in done.err and f"evalx cleanup {lab.run_id}" in done.err
+    assert lab.alive()
+    cleaned = lab.evalx("cleanup", "last")
+    assert cleaned.code == 0 and not lab.alive()
+
+
+def test_a_signal_during_cleanup_is_no_excuse(lab: Any) -> None:
+    """Cleaning up is itself under the same rules: interrupted once, it goes on."""
+    process = lab.start("run", lab.config(lab.task("endless", str(lab.gate))), "--display", "none")
+    lab.until_event("running", "endless")
+    process.kill()
+    process.communicate(timeout=10)
+    cleaning = lab.start("cleanup", "last")
+    lab.until_event("deleting")
+    cleaning.send_signal(signal.SIGINT)
+    lab.end(cleaning)
+    assert lab.evalx("cleanup", "last").code == 0
+    assert not lab.alive()
