@@ -12,14 +12,15 @@ It writes no result file when it is stopped, and exits with 0 when it could not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from evalx.errors import ConfigError
 from evalx.harnesses.api import HarnessCommand, ResultError, Target
 from evalx.harnesses.scores import Scores
-from evalx.harnesses.settings import task_settings
+from evalx.harnesses.settings import counted, task_settings
 from evalx.model import Metric, Site, TaskSpec
 from evalx.results.files import read_result_text, regular_files
 from evalx.results.formats import load_json
@@ -44,6 +45,8 @@ RUN_SETTINGS = (
     "trust_remote_code",
     "use_cache",
 )
+_REQUESTS = re.compile(r"Requesting API:.*?(\d+)/(\d+) \[")
+"""A state of the progress bar of its requests; for multiple choice there are several requests a sample."""
 _IN_FOLDER = 'cd -- "$1" && shift && exec "$@"'
 
 
@@ -57,6 +60,9 @@ class LmEvalHarness:
         run = ("lm_eval", "run", "--config", f"{site.workdir}/{CONFIG_FILE}")
         argv = ("sh", "-c", _IN_FOLDER, "lm_eval", site.dataset_dir, *run) if site.dataset_dir else run
         return HarnessCommand(argv, {"OPENAI_API_KEY": target.api_key or "none"}, {CONFIG_FILE: _yaml(_config(task, params, target, site))})
+
+    def progress(self, log: Sequence[str]) -> tuple[int, int] | None:
+        return counted(log, _REQUESTS)
 
     def parse(self, task: TaskSpec, results: Path) -> tuple[Metric, ...]:  # noqa: ARG002
         path = _newest(results)

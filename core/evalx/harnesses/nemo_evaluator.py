@@ -11,14 +11,14 @@ telemetry. It also hands values of its configuration to a shell and a template e
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalx.errors import ConfigError
 from evalx.harnesses.api import HarnessCommand, ResultError, Target
 from evalx.harnesses.scores import Scores
-from evalx.harnesses.settings import get_dotted, set_dotted, task_settings
+from evalx.harnesses.settings import counted, get_dotted, set_dotted, task_settings
 from evalx.model import EnvValue, Metric, Site, TaskSpec
 from evalx.results.files import read_result_text
 from evalx.results.formats import load_yaml
@@ -35,6 +35,8 @@ OWN_KEYS = (
 )
 _EITHER_NAME = 'if command -v nemo-evaluator >/dev/null 2>&1; then exec nemo-evaluator "$@"; else exec eval-factory "$@"; fi'
 _ACTIVE = re.compile(r"[`$;|&<>\\\n\r]|\{\{|\{%|\{#")
+_SAMPLES = re.compile(r"(?:\bprocessed=|Requesting API:.*?)(\d+)(?: total=|/)(\d+)")
+"""What its own runner logs, and the progress bar of lm-evaluation-harness inside it; other harnesses of its containers tell nothing."""
 MAX_GROUPS = 10_000
 
 
@@ -46,6 +48,9 @@ class NemoEvaluatorHarness:
         config = run_config(task, target, site)
         argv = ("sh", "-c", _EITHER_NAME, "nemo-evaluator", "run_eval", "--run_config", f"{site.workdir}/{RUN_CONFIG}")
         return HarnessCommand(argv, _environment(task, target, site), {RUN_CONFIG: _yaml(config)}, tuple(_active_settings(config)))
+
+    def progress(self, log: Sequence[str]) -> tuple[int, int] | None:
+        return counted(log, _SAMPLES)
 
     def parse(self, task: TaskSpec, results: Path) -> tuple[Metric, ...]:  # noqa: ARG002
         document = load_yaml(RESULTS_FILE, read_result_text(results, RESULTS_FILE))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from evalx.errors import ConfigError
@@ -43,6 +44,16 @@ def text_list(settings: Mapping[str, Any], key: str) -> tuple[str, ...]:
     if not value or not plain:
         raise ConfigError(f"{key} must be a list of strings, the program first", f'{key}: [python3, eval.py, --url, "{{url}}"]')
     return tuple(map(str, value))
+
+
+def counted(log: Sequence[str], pattern: re.Pattern[str]) -> tuple[int, int] | None:
+    """The newest "n of N" in the lines of a log: groups 1 and 2 of the pattern. None if there is none that makes sense."""
+    for line in reversed(log):
+        for found in reversed(list(pattern.finditer(line))):
+            done, total = int(found[1]), int(found[2])
+            if 0 <= done <= total:
+                return done, total
+    return None
 
 
 def get_dotted(tree: Any, dotted: str) -> Any:

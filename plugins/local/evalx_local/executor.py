@@ -29,7 +29,7 @@ from evalx.model import (
     TaskResult,
     TaskSpec,
 )
-from evalx.results.logs import last_line
+from evalx.results.logs import last_line, tail
 from evalx.serving import probe
 from evalx_local import logs, ports
 from evalx_local.containers import ContainerRuntime
@@ -42,6 +42,10 @@ from evalx_local.settings import LocalSettings
 
 if TYPE_CHECKING:
     from evalx.context import RunContext
+
+
+PROGRESS_LINES = 200
+"""How much of a task's log is looked at for its progress."""
 
 
 class LocalExecutor:
@@ -195,7 +199,7 @@ class LocalExecutor:
 
     def _report_progress(self, run: RunContext, task: TaskSpec) -> None:
         progress = getattr(run.plugins.harness(task.harness), "progress", None)
-        done, total = (progress(run.task_dir(task) / "results") if progress else None) or (None, None)
+        done, total = (progress(tail(place_of(run, task).log, PROGRESS_LINES)) if progress else None) or (None, None)
         run.report(task, "running", done=done, total=total)
 
 
