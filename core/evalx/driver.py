@@ -161,12 +161,27 @@ class Driver:
             endpoint = self.ledger.resource(planned, needed=bool(tasks))
             handle: EndpointHandle | None = None
             if tasks and not self.calls.stopped:
+                endpoint = await self._without_the_dead(endpoint, planned)
                 handle = await self._bring_up(endpoint)
             if self._all_up is not None:
                 await self._wait_for_the_others(self._all_up)
             work = asyncio.gather(*(self._guarded(self._task_flow(task, handle)) for task in tasks))
             await self._done_or_stopped(work)
             await asyncio.gather(work, self._take_down(endpoint))
+
+    async def _without_the_dead(self, known: Resource, planned: EndpointSpec) -> Resource:
+        """The resource to bring up: a known one that died while nobody looked (the machine was restarted, say) gives way to the next."""
+        if not isinstance(known.handle, EndpointHandle):
+            return known
+        try:
+            await self.calls.work("wait_ready", partial(self.hooks.wait_ready, known.handle), now() + LAST_LOOK)
+        except EndpointFailed as error:
+            self.ledger.record(known, ResourceState.DEGRADED, reason=in_words(error))
+            await self._take_down(known)
+            return self.ledger.resource(planned, needed=True)
+        except (Stopped, EvalxError):
+            return known
+        return known
 
     async def _bring_up(self, endpoint: Resource) -> EndpointHandle | None:
         """The endpoint's handle once it answers; None if it never will (then `dead` says why) or the run was stopped."""
@@ -213,11 +228,19 @@ class Driver:
     async def _task_flow(self, planned: TaskSpec, endpoint: EndpointHandle | None) -> None:
         async with self._task_slots:
             job = self.ledger.resource(planned, needed=not self.calls.stopped)
-            result = await self._result(job, endpoint)
-            self.ledger.keep(result)
-            await self._take_down(job)
+            adopted = job.handle is not None
+            result = await self._finish(job, endpoint)
+            if adopted and result.outcome is Outcome.LOST and not self.calls.stopped:
+                result = await self._finish(self.ledger.resource(planned, needed=True), endpoint)
             if result.outcome is not Outcome.PASSED:
                 self._failed(f"task {planned.name}: {result.outcome.value}")
+
+    async def _finish(self, job: Resource, endpoint: EndpointHandle | None) -> TaskResult:
+        """The task's result, written down before what held it is deleted."""
+        result = await self._result(job, endpoint)
+        self.ledger.keep(result)
+        await self._take_down(job)
+        return result
 
     async def _result(self, job: Resource, endpoint: EndpointHandle | None) -> TaskResult:
         """The task's result, whatever happens."""

@@ -109,6 +109,8 @@ class Ledger:
         if known is None:
             known = Resource(planned, self._run.resource_name(planned))
         elif needed and self._over(known):
+            if known.may_exist and known not in self.strays:
+                self.strays.append(known)
             spec = evolve(known.spec, attempt=known.spec.attempt + 1)
             known = Resource(spec, self._run.resource_name(spec))
         self._newest[_key(planned)] = known

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -107,3 +110,18 @@ def test_crash_after_crash(lab: Any) -> None:
     done = lab.evalx("resume", "last", "--display", "none")
     assert done.code == 0 and not lab.alive()
     assert {name: lab.begun().count(name) for name in lab.begun()} == {"task0": 1, "task1": 1, "task2": 1, "task3": 1}
+
+
+def test_a_crash_of_the_whole_machine(lab: Any) -> None:
+    """With evalx died its server and a task: one resume is enough."""
+    name = lab.config(lab.task("first"), lab.task("second", str(lab.gate)), lab.task("third"), max_tasks=1)
+    process = lab.start("run", name, "--display", "none")
+    lab.until_event("running", "second")
+    for pid in [process.pid, *lab.alive()]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.communicate(timeout=10)
+    lab.gate.touch()
+    done = lab.evalx("resume", "last", "--display", "none")
+    assert done.code == 0, done.err
+    assert lab.begun() == ["first", "second", "second", "third"] and not lab.alive()

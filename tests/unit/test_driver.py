@@ -408,6 +408,24 @@ def test_cleanup_after_a_crash_leaves_nothing_and_loses_no_score(bench: Bench, w
     assert not world.alive
 
 
+def test_resume_replaces_an_endpoint_that_died_meanwhile(bench: Bench, world: World) -> None:
+    interrupt_hard(bench, "endpoint:ready")
+    world.add(Fault("wait_ready", "a", EndpointFailed("the server is gone")))
+    done = bench.go(again=True)
+    assert bench.outcomes() == {"a": Outcome.PASSED, "b": Outcome.PASSED}
+    assert world.count("deploy", "a") == 2 and not world.alive and not done.ledger.left
+
+
+def test_a_replaced_endpoint_that_cannot_be_deleted_is_not_forgotten(bench: Bench, world: World) -> None:
+    interrupt_hard(bench, "endpoint:ready")
+    world.add(Fault("wait_ready", "a", EndpointFailed("the server is gone")))
+    world.add(Fault("cleanup", "a", EndpointFailed("the platform says no")))
+    done = bench.go(again=True)
+    assert bench.outcomes() == {"a": Outcome.PASSED, "b": Outcome.PASSED}
+    assert len(done.ledger.left) == 1
+    assert not bench.go(again=True, ending="cleaned up").ledger.left and not world.alive
+
+
 def test_resume_tries_again_what_has_no_score(bench: Bench, world: World) -> None:
     world.endings["a"] = Ending(Outcome.FAILED)
     bench.go(*pairs("a", "b"))
