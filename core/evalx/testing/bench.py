@@ -38,6 +38,7 @@ class Bench:
     def __init__(self, subject: Subject, directory: Path) -> None:
         self._subject = subject
         self._directory = directory
+        self._runs: list[RunContext] = []
         self._handles: list[tuple[RunContext, Handle]] = []
 
     def run(self, run_id: str | None = None) -> RunContext:
@@ -45,9 +46,11 @@ class Bench:
         subject = self._subject
         endpoints = [subject.endpoint(), subject.broken_endpoint()]
         tasks = [subject.task(), subject.failing_task(), subject.endless_task()]
-        return make_run(
+        run = make_run(
             self._directory, subject.executor(), endpoints, tasks, name=subject.plugin, settings=subject.settings(), run_id=run_id
         )
+        self._runs.append(run)
+        return run
 
     def deploy(self, run: RunContext, spec: EndpointSpec) -> EndpointHandle:
         """Create an endpoint; it is remembered before the call goes out."""
@@ -93,7 +96,13 @@ class Bench:
     def _absent(self, name: str) -> bool | None:
         return True if self._subject.alive(name) == 0 else None
 
+    def _torn_down(self, run: RunContext) -> bool | None:
+        return run.plugins.hooks(run).teardown() or None
+
     def close(self) -> None:
         """Delete all that may be left, newest first."""
         for run, handle in reversed(self._handles):
             self.remove(run, handle)
+        for run in self._runs:
+            if "teardown" in run.plugins.capabilities():
+                self.until(partial(self._torn_down, run))

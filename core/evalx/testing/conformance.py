@@ -273,6 +273,29 @@ class ExecutorConformance(ABC):
         run.stopping.set()
         assert [line for line in self._promptly(lambda: list(lines)) if re.search(r"[\r\n]$", line)] == []
 
+    # ------------------------------------------------------------------ the run as a whole, and the backend as a whole
+
+    def test_teardown_may_be_repeated_also_when_nothing_was_made(self, bench: Bench) -> None:
+        run = bench.run()
+        if "teardown" not in run.plugins.capabilities():
+            pytest.skip("the executor has no `teardown`")
+        hooks = run.plugins.hooks(run)
+        for _ in range(2):
+            assert bench.until(lambda: hooks.teardown() or None)
+
+    def test_what_is_alive_is_discovered_without_local_state(self, bench: Bench) -> None:
+        run = bench.run()
+        if "discover" not in run.plugins.capabilities():
+            pytest.skip("the executor has no `discover`")
+        handle = bench.ready(run)
+        stranger = bench.run()
+        found = [one for one in stranger.plugins.hooks(stranger).discover() if one.resource == handle.resource]
+        assert [(one.run_id, one.kind, one.mine) for one in found] == ([(run.run_id, "endpoint", True)] if handle.owned else [])
+        self._is_alive_once(handle)
+        bench.remove(run, handle)
+        bench.gone(run, handle.spec)
+        assert handle.resource not in [one.resource for one in stranger.plugins.hooks(stranger).discover()]
+
     # ------------------------------------------------------------------ stopping, and other runs
 
     def test_every_hook_returns_promptly_when_the_run_is_stopped(self, bench: Bench) -> None:

@@ -12,7 +12,7 @@ from attrs import define, evolve
 from evalx.context import RunContext
 from evalx.errors import EndpointFailed, EvalxError
 from evalx.hookspecs import hookimpl
-from evalx.model import EndpointHandle, EndpointSpec, Handle, Metric, Outcome, TaskHandle, TaskResult, TaskSpec
+from evalx.model import EndpointHandle, EndpointSpec, Found, Handle, Metric, Outcome, TaskHandle, TaskResult, TaskSpec
 from evalx.testing import Ending, ExecutorConformance, Fault, InMemoryExecutor, World
 from evalx.testing.bench import Bench
 
@@ -96,6 +96,14 @@ class WithCapabilities(InMemoryExecutor):
         while follow and not run.stopping.wait(0.01):
             yield "working"
 
+    @hookimpl
+    def teardown(self, run: RunContext) -> bool:
+        return True
+
+    @hookimpl
+    def discover(self, run: RunContext) -> list[Found]:
+        return [Found(resource.split("-")[1], "endpoint", resource, mine=True) for resource in self.world.alive]
+
 
 class TestWithCapabilities(Conformance):
     """So does one with optional hooks."""
@@ -169,6 +177,23 @@ class FollowsForEver(InMemoryExecutor):
 
 
 @define(eq=False)
+class TearsDownOnce(InMemoryExecutor):
+    @hookimpl
+    def teardown(self, run: RunContext) -> bool:
+        if self.world.created["secret"]:
+            raise EvalxError("404")
+        self.world.created["secret"] += 1
+        return True
+
+
+@define(eq=False)
+class DiscoversItsOwnRun(InMemoryExecutor):
+    @hookimpl
+    def discover(self, run: RunContext) -> list[Found]:
+        return [Found(run.run_id, "endpoint", name, mine=True) for name in self.world.alive if run.run_id in name]
+
+
+@define(eq=False)
 class UnmarkedHook(InMemoryExecutor):
     def preflight(self, run: RunContext) -> list[Any]:
         return []
@@ -188,6 +213,8 @@ class UnmarkedHook(InMemoryExecutor):
         (WaitsInAHook, ExecutorConformance.test_every_hook_returns_promptly_when_the_run_is_stopped),
         (IgnoresCancel, ExecutorConformance.test_a_cancelled_task_ends),
         (FollowsForEver, ExecutorConformance.test_logs_are_lines_and_end_with_the_run),
+        (TearsDownOnce, ExecutorConformance.test_teardown_may_be_repeated_also_when_nothing_was_made),
+        (DiscoversItsOwnRun, ExecutorConformance.test_what_is_alive_is_discovered_without_local_state),
         (UnmarkedHook, ExecutorConformance.test_its_hooks_are_marked_and_its_capabilities_are_its_hooks),
     ],
 )
