@@ -132,6 +132,13 @@ def test_exit_codes_come_from_the_error(error: BaseException, code: int) -> None
     assert report(error, Asked()) == code
 
 
+def test_a_hint_that_several_errors_share_is_given_once(capsys: pytest.CaptureFixture[str]) -> None:
+    errors = [ConfigError("a is missing", "make it"), ConfigError("b is missing", "make it"), ConfigError("c is wrong", "mend it")]
+    report(ConfigErrors(errors), Asked())
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["error: a is missing", "error: b is missing", " hint: make it", "error: c is wrong", " hint: mend it"]
+
+
 def test_notes_of_an_error_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     error = PluginError("it is broken", "mend it")
     error.add_note("raised by plugin x (dist 1.0) in hook deploy")

@@ -25,7 +25,7 @@ SHORTEST_SECRET = 8
 
 def report(error: BaseException, asked: Asked) -> int:
     """Tell the user what went wrong; returns the exit code of the process."""
-    if isinstance(error, BrokenPipeError) or (isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)):
+    if isinstance(error, BrokenPipeError):
         return _reader_left()
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(bool(error.code))
@@ -53,15 +53,21 @@ def _expected(error: EvalxError, asked: Asked) -> int:
     if asked.json:
         emit({"error": _as_json(error)})
     else:
-        for single in _each(error):
-            _line("error", str(single))
-            for note in getattr(single, "__notes__", ()):
-                _line("note", note, "cyan")
-            if single.hint:
-                _line("hint", single.hint, "cyan")
+        _show(list(_each(error)))
     if asked.verbosity > 0:
         click.echo(redact(_trace(error)), err=True)
     return int(error.exit_code)
+
+
+def _show(errors: list[EvalxError]) -> None:
+    """One after the other; a hint that several in a row share is given once."""
+    for index, single in enumerate(errors):
+        _line("error", str(single))
+        for note in getattr(single, "__notes__", ()):
+            _line("note", note, "cyan")
+        following = errors[index + 1].hint if index + 1 < len(errors) else None
+        if single.hint and single.hint != following:
+            _line("hint", single.hint, "cyan")
 
 
 def _each(error: EvalxError) -> Iterator[EvalxError]:
