@@ -75,7 +75,7 @@ class Lab:
             "deployment": {"argv": argv, "served_model_name": "stub", **deployment},
             "evaluation": {"harness": "command", "tasks": list(tasks)},
         }
-        (self.folder / name).write_text(json.dumps(tree, indent=1))
+        (self.folder / name).write_text(json.dumps(tree, indent=1, ensure_ascii=False), encoding="utf-8")
         return name
 
     # ------------------------------------------------------------------ processes

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -100,12 +101,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code. argv: without the program's name; None takes the process's own."""
     args = list(sys.argv[1:] if argv is None else argv)
     asked = Asked(json="--json" in args)
+    _open_missing_streams()
+    stdout = sys.stdout
     try:
         code = cli.main(args=args, prog_name="evalx", obj=asked, standalone_mode=False)
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 -- whatever it is, the user gets a sentence and an exit code
-        code = report(error, asked)
+        # click ends the process itself when a reader has left, and puts another stdout in place of the broken one.
+        left = isinstance(error, SystemExit) and sys.stdout is not stdout
+        code = report(BrokenPipeError() if left else error, asked)
     if asked.at_once:
         sys.stderr.flush()
         os._exit(int(code or 0))
     sys.exit(int(code or 0))
+
+
+def _open_missing_streams() -> None:
+    """A process started without standard streams gets empty ones: else the database would be opened as file 1 and be written to."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 -- for as long as the process lives
