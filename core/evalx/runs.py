@@ -198,7 +198,8 @@ async def _execute(driver: Driver) -> bool:
 
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
     try:
         await work
     except asyncio.CancelledError:

@@ -34,6 +34,15 @@ def test_a_signal_ends_the_run_in_order(lab: Any, stage: str, number: signal.Sig
         assert [row.split()[:2] for row in done.out.splitlines()[1:]] == [["first", "accuracy"], ["endless", "cancelled"]]
 
 
+def test_a_lost_terminal_does_not_end_what_was_started_with_nohup(lab: Any) -> None:
+    name = lab.config(lab.task("only", str(lab.gate)))
+    process = lab.start("run", name, "--display", "none", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    lab.until_event("running", "only")
+    process.send_signal(signal.SIGHUP)
+    lab.gate.touch()
+    assert lab.end(process).code == 0 and not lab.alive()
+
+
 def test_a_signal_before_anything_was_created(lab: Any) -> None:
     """While the config is composed there is nothing to delete: the process just ends."""
     process = lab.start("run", lab.config(lab.task("first")))

@@ -29,13 +29,20 @@ def report(error: BaseException, asked: Asked) -> int:
         return _reader_left()
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(bool(error.code))
-    if isinstance(error, KeyboardInterrupt | click.Abort):
+    if isinstance(error, KeyboardInterrupt | click.Abort) or _while_interrupted(error):
         return ExitCode.SIGINT
     if isinstance(error, click.ClickException):
         return _usage(error, asked)
     if isinstance(error, EvalxError):
         return _expected(error, asked)
     return _internal(error, asked)
+
+
+def _while_interrupted(error: BaseException | None) -> bool:
+    """Whether it was raised by a library that was interrupted and stumbled over that."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _usage(error: click.ClickException, asked: Asked) -> int:
