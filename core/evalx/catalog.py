@@ -26,12 +26,13 @@ GROUPS: Mapping[str, str] = {
     "evalx.local.deployments": "deployment variants of the local executor",
     "evalx.harnesses": "harness adapters",
     "evalx.exporters": "exporters",
+    "evalx.commands": "commands of the command line",
     "evalx.plugins": "plugins that a run names",
     "evalx.resolvers": "configuration resolvers",
 }
 """Entry-point groups and what each holds. An executor may have groups of its own; all names start with `evalx.`."""
 
-_UNVERSIONED = frozenset({"evalx.resolvers"})
+_UNVERSIONED = frozenset({"evalx.commands", "evalx.resolvers"})
 
 
 @frozen

@@ -57,28 +57,45 @@ MEANINGS = {
 }
 
 
+def plugin_commands() -> dict[str, str]:
+    """Commands that installed distributions add, and a help line for each; told from metadata, so none is imported."""
+    from importlib.metadata import entry_points
+
+    found = {entry.name: entry for entry in entry_points(group="evalx.commands") if entry.name not in COMMANDS}
+    return {name: f"Of the plugin {entry.module.partition('.')[0]}." for name, entry in sorted(found.items())}
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands' names and help lines without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(COMMANDS)
+        return [*COMMANDS, *plugin_commands()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
-            return None
+            return self._plugin_command(cmd_name)
         command: click.Command = importlib.import_module(f"evalx.cli.{cmd_name}").command
         return command
 
+    def _plugin_command(self, name: str) -> click.Command | None:
+        if name not in plugin_commands():
+            return None
+        from evalx.catalog import load
+
+        command: click.Command = load("evalx.commands", name)
+        return command
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args[0] not in COMMANDS and not args[0].startswith("-") and args[0] not in (added := plugin_commands()):
+            close = difflib.get_close_matches(args[0], [*COMMANDS, *added], n=1)
             guess = f" Did you mean '{close[0]}'?" if close else " evalx --help lists them."
             raise click.UsageError(f"No such command '{args[0]}'.{guess}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        width = max(map(len, COMMANDS))
-        for title, commands in SECTIONS.items():
+        added = plugin_commands()
+        width = max(map(len, [*COMMANDS, *added]))
+        for title, commands in {**SECTIONS, **({"Plugins": added} if added else {})}.items():
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(width), line) for name, line in commands.items()])
 

@@ -59,6 +59,8 @@ def _find(name: str, group: str | None) -> PluginInfo:
 
     known = plugins(group)
     found = [info for info in known if info.name == name]
+    # A command is often called like the executor that it belongs to, and tells of itself by --help.
+    found = [info for info in found if info.group != "evalx.commands"] or found
     groups = sorted({info.group for info in found})
     if len(groups) > 1:
         raise PluginError(
