@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import tarfile
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions, requires
@@ -18,6 +19,8 @@ from tests.packaging.conftest import Environment
 import evalx
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("packaging"), pytest.mark.timeout(600)]
+
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 SERVER = """
 import json, sys
