@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalx.errors import PluginError
-from evalx.model import EndpointHandle, EndpointSpec, Event, Finding, Found, Handle, Spec, TaskHandle, TaskResult, TaskSpec
+from evalx.model import EndpointHandle, EndpointSpec, Event, Finding, Found, Handle, Json, Spec, TaskHandle, TaskResult, TaskSpec
 
 if TYPE_CHECKING:
     from evalx.context import RunContext
@@ -85,6 +85,11 @@ class Hooks:
             if not isinstance(finding, Finding):
                 raise self._error("preflight", f"a list with {_a(finding)} in it")
         return findings
+
+    def preview(self) -> Json | None:
+        """What exactly would be sent to the backend; None: the executor does not tell."""
+        told: Json | None = self._checked("preview", (Mapping, type(None)))
+        return told
 
     def make_pool(self) -> Executor:
         """The pool for this run's hook calls; the caller shuts it down."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from evalx.model import EndpointHandle, EndpointSpec, Event, Finding, Found, Handle, TaskHandle, TaskResult, TaskSpec
+from evalx.model import EndpointHandle, EndpointSpec, Event, Finding, Found, Handle, Json, TaskHandle, TaskResult, TaskSpec
 
 if TYPE_CHECKING:
     from evalx.context import RunContext
@@ -91,6 +91,10 @@ class OptionalHooks:
     @hookspec(firstresult=True)
     def preflight(self, run: RunContext) -> list[Finding] | None:
         """Look for what is wrong before anything is created. An `error` finding stops the run. Must change nothing."""
+
+    @hookspec(firstresult=True)
+    def preview(self, run: RunContext) -> Json | None:
+        """What exactly would be sent to the backend, as JSON for people to read: secrets as references only. Must change nothing."""
 
     @hookspec(firstresult=True)
     def make_pool(self, run: RunContext) -> Executor | None:

@@ -1,0 +1,273 @@
+"""Endpoints of a run: created, watched until they answer, deleted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from attrs import evolve
+
+from evalx.errors import AuthError, EndpointFailed, TransientError
+from evalx.model import EndpointHandle, EndpointSpec, Secret, ServerSpec
+from evalx.serving import Readiness, probe
+from evalx_lepton import sdk
+from evalx_lepton.backend import Backend
+from evalx_lepton.bodies import Json, endpoint_body, endpoint_spec, token_secret
+from evalx_lepton.problems import Conflict, NotFound, Refused
+from evalx_lepton.secrets import PURPOSE
+from evalx_lepton.states import Phase, endpoint_phase, is_hopeless
+from evalx_lepton.views import Endpoint
+
+if TYPE_CHECKING:
+    from evalx.context import RunContext
+
+GRACE = 30.0
+"""Seconds in which an error state, or a refusal of our own token, may still pass."""
+
+_ENDS = {
+    Phase.STOPPED: "was stopped (scaled to zero, by hand or for want of traffic) and does not start again by itself",
+    Phase.GOING: "is being deleted",
+}
+
+
+class Endpoints:
+    """The endpoints of one run. settle: seconds in which a new endpoint may be missing in what the platform tells."""
+
+    def __init__(self, run: RunContext, backend: Backend, settle: float) -> None:
+        self._run = run
+        self._backend = backend
+        self._settle = settle
+        self._lock = threading.Lock()
+        self._since: dict[tuple[str, str], float] = {}
+        self._private: set[str] = set()
+
+    # ------------------------------------------------------------------ deploy
+
+    def deploy(self, endpoint: EndpointSpec) -> EndpointHandle:
+        server = self.server_spec(endpoint)
+        name = self._run.resource_name(endpoint)
+        if server is None:
+            return EndpointHandle(endpoint, name, owned=False, data=_api_key(endpoint))
+        self._backend.ensure_secrets()
+        body = self.body(endpoint, server)
+        try:
+            sdk.refuse("endpoint", body)
+            self._backend.workspace.create_endpoint(body)
+        except Refused as error:
+            raise EndpointFailed(str(error), error.hint) from None
+        except Conflict:
+            self._adopt(endpoint, name)
+        return EndpointHandle(endpoint, name, data=endpoint_data(self._run.run_id, server))
+
+    def server_spec(self, endpoint: EndpointSpec) -> ServerSpec | None:
+        """What the deployment variant says of the endpoint's server. Raises ConfigError."""
+        try:
+            server: ServerSpec | None = self._run.plugins.call("server_spec", run=self._run, endpoint=endpoint)
+        except ValueError as error:  # of shlex, for an open quote
+            raise EndpointFailed(f"deployment.extra_args: {error}") from None
+        return server
+
+    def body(self, endpoint: EndpointSpec, server: ServerSpec) -> Json:
+        """What is sent to create the endpoint, its token included."""
+        workspace = self._backend.workspace
+        return endpoint_body(
+            self._run,
+            endpoint,
+            self.spec(endpoint, server),
+            token=self._run.token(PURPOSE),
+            owner=workspace.fingerprint,
+            group=self._backend.endpoint_group(),
+            labels=not workspace.new_api,
+        )
+
+    def spec(self, endpoint: EndpointSpec, server: ServerSpec) -> Json:
+        """The endpoint's spec as the variant, or the default, makes it."""
+        made: Json | None = self._run.plugins.call("lepton_endpoint", run=self._run, endpoint=endpoint, server=server)
+        return made if made is not None else endpoint_spec(self._run, endpoint, server)
+
+    def _adopt(self, endpoint: EndpointSpec, name: str) -> None:
+        """The name is taken: by us, in a call whose answer was lost, or else the endpoint cannot be had."""
+        found = self._backend.workspace.endpoint(name)
+        if found is None or endpoint_phase(found.state) is Phase.GOING:
+            raise TransientError(f"endpoint {name} is still being deleted")
+        marks = self._run.labels(endpoint)
+        if any(found.marks.get(key) != value for key, value in marks.items()):
+            raise EndpointFailed(
+                f"endpoint {name} exists already, and is not what this run would create", f"evalx cleanup {self._run.run_id}"
+            )
+
+    # ------------------------------------------------------------------ ready?
+
+    def wait_ready(self, handle: EndpointHandle, tick: float) -> EndpointHandle | None:
+        """tick: seconds that a listing may be old."""
+        if not handle.owned:
+            return self._ask(handle, _target(handle.spec)["url"])
+        found = self._find(handle, tick)
+        if found is None:
+            self._run.report(handle, "created", "the platform does not show it yet")
+            return None
+        phase = endpoint_phase(found.state)
+        if phase in _ENDS:
+            raise EndpointFailed(f"endpoint {found.name} {_ENDS[phase]}", _logs_hint(self._run, handle))
+        if phase is Phase.UP and found.url:
+            return self._ask(handle, found.url)
+        self._explain(handle, found, phase)
+        return None
+
+    def _find(self, handle: EndpointHandle, tick: float) -> Endpoint | None:
+        """The endpoint as the platform shows it; None: not yet. Raises EndpointFailed if it is gone."""
+        name = handle.resource
+        for found in self._backend.endpoints.within(tick).named(name):
+            self._passed(name, "missing")
+            return found
+        if self._lasts(name, "missing") < self._settle:
+            return None
+        unlisted = self._backend.workspace.endpoint(name)
+        if unlisted is None:
+            raise EndpointFailed(f"endpoint {name} is gone: somebody, or something, has deleted it")
+        return unlisted
+
+    def _explain(self, handle: EndpointHandle, found: Endpoint, phase: Phase) -> None:
+        """Report why it is not ready. Raises EndpointFailed if it never will be."""
+        reasons = self._backend.why("endpoint", found.name)
+        for reason in reasons:
+            if is_hopeless(reason.reason, reason.message):
+                raise EndpointFailed(f"endpoint {found.name}: {reason}", _logs_hint(self._run, handle))
+        said = "; ".join(dict.fromkeys(map(str, reasons))) or None
+        if phase is Phase.FAILED:
+            if self._lasts(found.name, "error") > GRACE:
+                raise EndpointFailed(
+                    f"endpoint {found.name} is in state {found.state}: {said or 'no reason given'}", _logs_hint(self._run, handle)
+                )
+        else:
+            self._passed(found.name, "error")
+        self._run.report(handle, found.state.lower() if phase is not Phase.UNKNOWN else "unknown", said)
+
+    def _ask(self, handle: EndpointHandle, url: str) -> EndpointHandle | None:
+        """Ask the server itself."""
+        key = self._key(handle)
+        answer = self._probe(handle, url, key)
+        if not answer.ready:
+            self._judge(handle, url, answer)
+            return None
+        self._passed(handle.resource, "unauthorised")
+        if handle.owned and not self._is_private(handle, url):
+            return None
+        return evolve(handle, url=url)
+
+    def _judge(self, handle: EndpointHandle, url: str, answer: Readiness) -> None:
+        patient = handle.owned and answer.unauthorised and self._lasts(handle.resource, "unauthorised") < GRACE
+        if answer.hopeless and not patient:
+            raise (AuthError if answer.unauthorised else EndpointFailed)(f"{_shown(url)} {answer.reason}")
+        self._run.report(handle, "loading" if handle.owned else "waiting", answer.reason)
+
+    def _is_private(self, handle: EndpointHandle, url: str) -> bool:
+        """Whether the endpoint refuses who has no token; found out once. Raises EndpointFailed if it does not."""
+        if handle.resource in self._private:
+            return True
+        answer = self._probe(handle, url, None)
+        if answer.ready:
+            raise EndpointFailed(f"{_shown(url)} answers requests without a token", "check the workspace's endpoint settings")
+        if answer.unauthorised:
+            self._private.add(handle.resource)
+            return True
+        self._run.report(handle, "checking", f"without its token: {answer.reason}")
+        return False
+
+    def _probe(self, handle: EndpointHandle, url: str, key: str | None) -> Readiness:
+        endpoint = handle.spec
+        server = self.server_spec(endpoint) if handle.owned else None
+        answer = self._run.plugins.call("ready_probe", run=self._run, endpoint=endpoint, url=url, server=server, api_key=key)
+        if isinstance(answer, Readiness):
+            return answer
+        return probe(
+            url,
+            model=endpoint.model,
+            kind=_kind(self._run, endpoint),
+            routes=handle.data.get("routes") or {},
+            health_path=handle.data.get("health"),
+            api_key=key,
+            stopping=self._run.stopping,
+        )
+
+    def _key(self, handle: EndpointHandle) -> str | None:
+        if handle.owned:
+            return self._run.token(PURPOSE)
+        ref = handle.data.get("api_key")
+        return self._run.secret(Secret(ref)) if ref else None
+
+    def _lasts(self, name: str, what: str) -> float:
+        """Seconds since this was first seen of that endpoint, without a break."""
+        with self._lock:
+            return time.monotonic() - self._since.setdefault((name, what), time.monotonic())
+
+    def _passed(self, name: str, what: str) -> None:
+        with self._lock:
+            self._since.pop((name, what), None)
+
+    # ------------------------------------------------------------------ cleanup
+
+    def cleanup(self, name: str) -> bool:
+        """Delete what is ours under that name. True once the platform knows nothing of it, in two listings."""
+        workspace = self._backend.workspace
+        found = workspace.endpoint(name)
+        if found is None:
+            return self._absent(name) and self._absent(name)
+        if not is_ours(found.marks, self._run.run_id, name):
+            warn_foreign("endpoint", name)
+            return True
+        if endpoint_phase(found.state) is not Phase.GOING:
+            try:
+                workspace.delete_endpoint(name)
+            except (NotFound, Conflict):
+                return False
+        return False
+
+    def _absent(self, name: str) -> bool:
+        """Whether a listing that is asked for from now on certainly lacks it. What cannot be read is not absent."""
+        return self._backend.endpoints.since(time.monotonic()).lacks(name)
+
+
+def is_ours(marks: Mapping[str, str], run_id: str, name: str) -> bool:
+    """Whether a resource's marks say that it is this resource of this run."""
+    return marks.get("EVALX_RUN") == run_id and marks.get("EVALX_RESOURCE") == name
+
+
+def warn_foreign(kind: str, name: str) -> None:
+    """Say that something has one of our names, but is not ours, and was left alone."""
+    import structlog
+
+    structlog.get_logger("evalx").warning(f"{kind} {name} does not bear this run's marks: it was not created by it, and is left alone")
+
+
+def endpoint_data(run_id: str, server: ServerSpec) -> Json:
+    """What an endpoint's handle holds."""
+    return {"routes": dict(server.routes), "health": server.health_path, "api_key": token_secret(run_id).ref}
+
+
+def _target(endpoint: EndpointSpec) -> Json:
+    return dict(endpoint.options.get("target") or {})
+
+
+def _api_key(endpoint: EndpointSpec) -> Json:
+    name = _target(endpoint).get("api_key_name")
+    return {"api_key": f"host:{name}"} if name else {}
+
+
+def _kind(run: RunContext, endpoint: EndpointSpec) -> str:
+    """The endpoint type that the endpoint's tasks ask for: that route must answer."""
+    kinds = [task.options.get("endpoint_type") for task in run.plan.tasks if task.endpoint == endpoint.name]
+    return next((kind for kind in kinds if kind), "chat")
+
+
+def _shown(url: str) -> str:
+    """A URL as messages show it: without credentials and query."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
+def _logs_hint(run: RunContext, handle: EndpointHandle) -> str:
+    return f"its log: evalx logs {run.run_id} --endpoint {handle.spec.name}"

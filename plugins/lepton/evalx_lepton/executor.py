@@ -1,0 +1,248 @@
+"""The Lepton executor: endpoints and evaluation jobs on NVIDIA DGX Cloud Lepton.
+
+The hooks are short. `Endpoints` (endpoints.py) and `Jobs` (tasks.py) say what each does; `Backend` (backend.py) holds what they share: one
+SDK client, one listing of each kind per tick, the run's secrets. Only sdk.py touches leptonai.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from evalx.errors import ConfigError, EvalxError
+from evalx.hookspecs import hookimpl
+from evalx.model import EndpointHandle, EndpointSpec, EnvValue, Finding, Found, Handle, TaskHandle, TaskResult, TaskSpec
+from evalx_lepton import emulated
+from evalx_lepton.backend import Backend
+from evalx_lepton.bodies import Json, purge_body, purge_name
+from evalx_lepton.deployments import LeptonHooks
+from evalx_lepton.endpoints import Endpoints, endpoint_data
+from evalx_lepton.job import job_command
+from evalx_lepton.sdk import Workspace
+from evalx_lepton.secrets import needed, readable
+from evalx_lepton.settings import LeptonSettings
+from evalx_lepton.states import Phase, job_phase
+from evalx_lepton.tasks import Jobs
+from evalx_lepton.views import Endpoint, Job
+
+if TYPE_CHECKING:
+    from evalx.context import RunContext
+
+THREADS = 32
+"""Most hook calls at a time, and connections to the platform."""
+
+PLACE = "http://endpoint.invalid"
+"""Stands for the address of an endpoint that is not deployed yet."""
+
+FIRST_TICK, LONGEST_TICK = 0.25, 3.0
+"""Seconds between two looks at a resource: at first, and after some minutes."""
+
+
+class LeptonExecutor:
+    """One run's endpoints and jobs in a Lepton workspace."""
+
+    evalx_api = (1, 0)
+    Settings = LeptonSettings
+    deployments = "evalx.lepton.deployments"
+    hook_specs = (LeptonHooks,)
+    settle = 10.0
+
+    def __init__(self) -> None:
+        self._backend: Backend
+        self._endpoints: Endpoints
+        self._jobs: Jobs
+        self._ticks: dict[str, float] = {}
+
+    @hookimpl
+    def setup(self, run: RunContext) -> None:
+        """Register the variants that the plan names. The workspace is not touched, nor an emulated one started, before it is needed."""
+        for variant in sorted({endpoint.variant for endpoint in run.plan.endpoints}):
+            run.plugins.register_from(self.deployments, variant)
+        self._backend = Backend(run, lambda: self._connect(run), lambda: self._needed_secrets(run))
+        self._endpoints = Endpoints(run, self._backend, self.settle)
+        self._jobs = Jobs(run, self._backend, self.settle)
+
+    def _connect(self, run: RunContext) -> Workspace:
+        settings: LeptonSettings = run.settings
+        if not settings.emulated:
+            return Workspace(width=THREADS)
+        return Workspace(emulated.credentials(run.directory, settings.lepton_platform.emulator.settings), THREADS)
+
+    # ------------------------------------------------------------------ the five
+
+    @hookimpl
+    def deploy(self, run: RunContext, endpoint: EndpointSpec) -> EndpointHandle:  # noqa: ARG002
+        return self._endpoints.deploy(endpoint)
+
+    @hookimpl
+    def wait_ready(self, run: RunContext, handle: EndpointHandle) -> EndpointHandle | None:  # noqa: ARG002
+        return self._endpoints.wait_ready(handle, self._tick(handle))
+
+    @hookimpl
+    def run_task(self, run: RunContext, task: TaskSpec, endpoint: EndpointHandle) -> TaskHandle:  # noqa: ARG002
+        return self._jobs.submit(task, endpoint)
+
+    @hookimpl
+    def collect(self, run: RunContext, handle: TaskHandle) -> TaskResult | None:  # noqa: ARG002
+        return self._jobs.collect(handle, self._tick(handle))
+
+    @hookimpl
+    def cleanup(self, run: RunContext, handle: Handle) -> bool:  # noqa: ARG002
+        if isinstance(handle, TaskHandle):
+            return self._jobs.cleanup(handle.resource, handle.data.get("id"))
+        return not handle.owned or self._endpoints.cleanup(handle.resource)
+
+    # ------------------------------------------------------------------ the optional ones
+
+    @hookimpl
+    def preflight(self, run: RunContext) -> list[Finding]:
+        from evalx_lepton.checks import findings
+
+        return list(dict.fromkeys(findings(run, self)))
+
+    @hookimpl
+    def make_pool(self, run: RunContext) -> Executor:
+        """Wide enough to create all endpoints at once."""
+        wanted = len(run.plan.endpoints) + len(run.plan.tasks)
+        return ThreadPoolExecutor(min(max(wanted, 8), THREADS), thread_name_prefix="evalx-lepton")
+
+    @hookimpl
+    def read_logs(self, run: RunContext, handle: Handle, follow: bool) -> Iterator[str]:
+        from evalx_lepton.logs import lines
+
+        return lines(run, self._backend.workspace, handle, follow)
+
+    @hookimpl
+    def cancel(self, run: RunContext, handle: TaskHandle) -> bool:  # noqa: ARG002
+        return self._jobs.cancel(handle)
+
+    @hookimpl
+    def poll_interval(self, run: RunContext, handle: Handle, age: float) -> float:  # noqa: ARG002
+        """A look costs next to nothing, since all share one listing; so the interval is the run's, and the listing's age follows it."""
+        tick = min(FIRST_TICK + age / 50, LONGEST_TICK)
+        self._ticks[handle.resource] = tick
+        return tick
+
+    def _tick(self, handle: Handle) -> float:
+        """How old a listing may be that is looked into for this resource."""
+        return 0.8 * self._ticks.get(handle.resource, FIRST_TICK)
+
+    @hookimpl
+    def teardown(self, run: RunContext) -> bool:
+        settings: LeptonSettings = run.settings
+        if not settings.emulated:
+            return self._backend.delete_secrets()
+        self._backend.close()
+        return emulated.stop(run.directory)
+
+    @hookimpl
+    def discover(self, run: RunContext) -> list[Found]:  # noqa: ARG002
+        workspace = self._backend.workspace
+        found: list[tuple[str, str, Endpoint | Job]] = [
+            *(("endpoint", view.name, view) for views in workspace.endpoints().items.values() for view in views),
+            *(("task", view.name, view) for views in workspace.jobs("evalx-", archived=False).items.values() for view in views),
+        ]
+        mine = workspace.fingerprint
+        accounts = {view.owner for _, _, view in found if view.owner and view.marks.get("EVALX_OWNER") == mine}
+        marked = [
+            Found(
+                run_id=view.marks["EVALX_RUN"],
+                kind=kind,
+                resource=name,
+                state=view.state,
+                owner=view.owner,
+                mine=view.marks.get("EVALX_OWNER") == mine or view.owner in accounts,
+                created=view.created,
+            )
+            for kind, name, view in found
+            if _run_of(name) and view.marks.get("EVALX_RUN") == _run_of(name) and view.marks.get("EVALX_RESOURCE") == name
+        ]
+        return marked + _secrets(workspace, accounts, {one.run_id for one in marked if one.mine})
+
+    @hookimpl
+    def purge(self, run: RunContext) -> bool:
+        """A small job removes the run's folders from the mounts; it is the only one that sees the folders above them."""
+        name, workspace = purge_name(run.run_id), self._backend.workspace
+        body = purge_body(run, image=self._jobs.image(), owner=workspace.fingerprint, group=self._backend.job_group())
+        if not body["spec"]["mounts"]:
+            return True
+        jobs = [job for job in workspace.jobs(name, archived=False).named(name) if job_phase(job.state) not in (Phase.GOING, Phase.GONE)]
+        if not jobs:
+            workspace.create_job(body)
+            return False
+        phase = job_phase(jobs[0].state)
+        if phase in (Phase.FAILED, Phase.STOPPED):
+            workspace.delete_job(jobs[0].id)
+            raise EvalxError(f"job {name}, which should remove the run's files, ended in state {jobs[0].state}")
+        if phase is Phase.OVER:
+            workspace.delete_job(jobs[0].id)
+        return phase is Phase.OVER
+
+    @hookimpl
+    def preview(self, run: RunContext) -> Json:
+        from evalx_lepton.checks import preview
+
+        return preview(run, self)
+
+    # ------------------------------------------------------------------ what preflight and preview use as well
+
+    @property
+    def backend(self) -> Backend:
+        return self._backend
+
+    @property
+    def endpoints(self) -> Endpoints:
+        return self._endpoints
+
+    @property
+    def jobs(self) -> Jobs:
+        return self._jobs
+
+    def stand_in(self, run: RunContext, endpoint: EndpointSpec) -> EndpointHandle:
+        """A handle as the endpoint will have it, before it exists. Raises ConfigError, EndpointFailed."""
+        server = self._endpoints.server_spec(endpoint)
+        if server is None:
+            return self._endpoints.deploy(endpoint)
+        return EndpointHandle(endpoint, run.resource_name(endpoint), PLACE, data=endpoint_data(run.run_id, server))
+
+    def _needed_secrets(self, run: RunContext) -> Mapping[str, str]:
+        owned = [endpoint for endpoint in run.plan.endpoints if self._endpoints.server_spec(endpoint) is not None]
+        return needed(run, owned, self._environments(run, owned))
+
+    def _environments(self, run: RunContext, owned: list[EndpointSpec]) -> Iterator[Mapping[str, EnvValue]]:
+        """Of all that the run will create; a task whose command cannot be made is told so when its turn comes."""
+        yield readable(run.settings.lepton_platform.tasks.env_vars)
+        for endpoint in owned:
+            server = self._endpoints.server_spec(endpoint)
+            yield server.env if server is not None else {}
+            yield readable((endpoint.options["deployment"].get("lepton_config") or {}).get("envs") or {})
+        handles = {endpoint.name: self.stand_in(run, endpoint) for endpoint in run.plan.endpoints}
+        for task in run.plan.tasks:
+            try:
+                yield job_command(run, task, with_url(handles[task.endpoint])).env
+            except ConfigError:
+                continue
+
+
+def with_url(handle: EndpointHandle) -> EndpointHandle:
+    """The handle with an address; its own, or that of the config, or the stand-in."""
+    from attrs import evolve
+
+    return handle if handle.url else evolve(handle, url=(handle.spec.options.get("target") or {}).get("url") or PLACE)
+
+
+def _run_of(name: str) -> str:
+    """The run id in a resource's name; empty if there is none."""
+    found = re.match(r"evalx-([a-z][a-z2-7]{10})-", name)
+    return found[1] if found else ""
+
+
+def _secrets(workspace: Workspace, accounts: set[str], runs: set[str]) -> list[Found]:
+    """Secrets of runs. They bear no marks: whose they are is told by the account, or by the run's other resources."""
+    found: list[Any] = [(_run_of(name), name, owner) for name, owner in workspace.secrets().items() if _run_of(name)]
+    return [
+        Found(run_id=run_id, kind="secret", resource=name, owner=owner, mine=owner in accounts or run_id in runs)
+        for run_id, name, owner in found
+    ]

@@ -1,0 +1,241 @@
+"""The command of a task's job: a constant script, and everything else as its arguments.
+
+    sh -c SCRIPT evalx KEY FOLDER HOME PORTS LIMIT N PAYLOAD(1) … PAYLOAD(N) <the task's command>
+
+The payload is a gzipped tar with the files that the harness and the task want, as base64. The script unpacks it in FOLDER, runs the
+command there, and prints what is then in FOLDER/results into the job's log, as the frames that `evalx_lepton.frames` reads. FOLDER is a
+link to HOME, on a mount, if there is one: so no file of the task depends on where that is. It needs what every image has: a POSIX
+shell, coreutils (or busybox), tar, gzip, grep and sed.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from evalx.errors import ConfigError
+from evalx.harnesses.build import MAX_ARGUMENT
+from evalx.model import EndpointHandle, EnvValue, Site, TaskSpec
+from evalx_lepton.bodies import own_mounts, storage_path
+from evalx_lepton.frames import MAX_ARCHIVE
+
+if TYPE_CHECKING:
+    from evalx.context import RunContext
+
+ANY_PORT = 65536
+"""Stands for the port that the script picks when the job starts; no port has this number."""
+
+CHUNK = 96 * 1024
+
+MAX_COMMAND = 2**20
+"""Bytes of a job's whole command: platforms keep it in one object of a database that takes not much more."""
+
+CONTAINER_FOLDER = "/tmp"  # noqa: S108 - the folder in it is named by the run's random id
+
+SCRIPT = r"""
+set -u
+evalx_key=$1 evalx_folder=$2 evalx_home=$3 evalx_ports=$4 evalx_limit=$5 evalx_chunks=$6
+shift 6
+evalx_start=$(date +%s)
+evalx_fail() {
+  echo "evalx: $1" >&2
+  exit 96
+}
+evalx_tmp=$(mktemp -d) || evalx_fail "no folder for temporary files"
+if [ -n "$evalx_home" ]; then
+  mkdir -p "$evalx_home" && ln -sfn "$evalx_home" "$evalx_folder" || evalx_fail "cannot work in $evalx_home"
+fi
+mkdir -p "$evalx_folder" && cd "$evalx_folder" || evalx_fail "cannot work in $evalx_folder"
+rm -rf results
+while [ "$evalx_chunks" -gt 0 ]; do
+  printf %s "$1" >> "$evalx_tmp/payload"
+  shift
+  evalx_chunks=$((evalx_chunks - 1))
+done
+base64 -d < "$evalx_tmp/payload" | gzip -dc | tar -xf - || evalx_fail "cannot unpack the task's files"
+mkdir -p results
+evalx_used=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+for evalx_name in $evalx_ports; do
+  evalx_port=
+  for evalx_try in 1 2 3 4 5 6 7 8 9; do
+    evalx_port=$((20000 + $(od -An -N2 -tu2 < /dev/urandom) % 12768))
+    case $evalx_used in
+      *":$(printf %04X "$evalx_port") "*) ;;
+      *) break ;;
+    esac
+  done
+  export "$evalx_name=$evalx_port"
+done
+"$@" &
+evalx_child=$!
+trap 'kill -TERM "$evalx_child" 2>/dev/null' TERM INT HUP
+wait "$evalx_child"
+evalx_code=$?
+while kill -0 "$evalx_child" 2>/dev/null; do
+  wait "$evalx_child"
+  evalx_code=$?
+done
+trap '' TERM INT HUP
+evalx_choose() {
+  echo .evalx-left > "$evalx_tmp/take"
+  : > "$evalx_tmp/leave"
+  evalx_sum=0
+  while IFS=' ' read -r evalx_size evalx_file; do
+    evalx_sum=$((evalx_sum + evalx_size))
+    case $evalx_file in
+      *\\*) echo "$evalx_size $evalx_file" >> "$evalx_tmp/leave" ;;
+      *) if [ "$evalx_sum" -le "$1" ]; then
+           echo "$evalx_file" >> "$evalx_tmp/take"
+         else
+           echo "$evalx_size $evalx_file" >> "$evalx_tmp/leave"
+         fi ;;
+    esac
+  done < "$evalx_tmp/all"
+}
+evalx_name_left() {
+  while IFS=' ' read -r evalx_size evalx_file; do
+    evalx_hash=$(sha256sum < "$evalx_file")
+    echo "${evalx_hash%% *} $evalx_size $evalx_file"
+  done < "$evalx_tmp/leave" | head -n 1000 > .evalx-left
+}
+evalx_pack() {
+  tar -cf - -T "$evalx_tmp/take" 2>/dev/null | gzip -c > "$evalx_tmp/archive"
+}
+find results -type f ! -name '*
+*' -exec stat -c '%s %n' {} + 2>/dev/null | sort -n > "$evalx_tmp/all"
+: > .evalx-left
+for evalx_cap in 67108864 "$evalx_limit" 1048576 65536; do
+  evalx_choose "$evalx_cap"
+  evalx_pack
+  [ "$(wc -c < "$evalx_tmp/archive")" -gt "$evalx_limit" ] || break
+done
+if [ -s "$evalx_tmp/leave" ]; then
+  evalx_name_left
+  evalx_pack
+fi
+rm -f .evalx-left
+{
+  base64 < "$evalx_tmp/archive" | tr -d '\n' | fold -w 12000
+  echo
+} > "$evalx_tmp/lines"
+evalx_id="$evalx_key.$$.$(date +%s)"
+evalx_hash=$(sha256sum < "$evalx_tmp/archive")
+evalx_count=$(grep -c '' < "$evalx_tmp/lines")
+evalx_size=$(wc -c < "$evalx_tmp/archive")
+printf '\nEVALX-FRAME %s begin %d %d %s\n' "$evalx_id" "$evalx_count" "$evalx_size" "${evalx_hash%% *}"
+grep -n '' < "$evalx_tmp/lines" | sed "s/^/EVALX-FRAME $evalx_id /"
+printf 'EVALX-FRAME %s end %d %d %d\n' "$evalx_id" "$evalx_code" "$evalx_start" "$(date +%s)"
+rm -rf "$evalx_tmp"
+cd /
+rm -rf "$evalx_folder"
+exit "$evalx_code"
+"""
+"""Lines of 12,000 characters, since container runtimes cut those over 16 KiB. Files go smallest first, so what matters comes home."""
+
+
+@frozen
+class JobCommand:
+    """What a task's job runs. folder: where, as the job sees it. image: in which container. env: with references, without the port."""
+
+    argv: tuple[str, ...]
+    folder: str
+    image: str
+    env: Mapping[str, EnvValue]
+
+
+def work_folder(run: RunContext, task: TaskSpec) -> str:
+    """Where the job of a task works, as it sees it."""
+    return f"{CONTAINER_FOLDER}/{run.resource_name(task)}"
+
+
+def home_folder(run: RunContext, task: TaskSpec) -> str:
+    """The folder behind it, on the first writable mount; empty: it is in the container."""
+    mounts = own_mounts(run)
+    return f"{mounts[0]['mount_path'].rstrip('/')}/{run.resource_name(task)}" if mounts else ""
+
+
+def location(run: RunContext, task: TaskSpec) -> str | None:
+    """Where the files of a task's job are for people: volume and path. None if they are gone with the job."""
+    mounts = own_mounts(run)
+    return f"{mounts[0]['from']}:{storage_path(mounts[0], run.run_id)}/{run.resource_name(task)}" if mounts else None
+
+
+def frame_key(run: RunContext, task: TaskSpec) -> str:
+    """What the frames of this task's job begin with; nobody else can know it, so nobody's text can pass for frames."""
+    return hashlib.sha256(run.token(f"frames:{run.resource_name(task)}").encode()).hexdigest()[:20]
+
+
+def job_command(run: RunContext, task: TaskSpec, endpoint: EndpointHandle) -> JobCommand:
+    """The command of a task's job. Raises ConfigError for what cannot be run as a job, and what the harness raises."""
+    folder = work_folder(run, task)
+    given = task.options.get("dataset_dir")
+    site = Site(folder, ANY_PORT, dataset_dir=f"{folder}/dataset" if given else None, containerised=True)
+    command = run.command(task, endpoint, site)
+    image = command.image or run.settings.lepton_platform.tasks.image
+    if image is None:
+        raise ConfigError(f"task {task.name} has no container", "give the task a `container`, or set execution.lepton_platform.tasks.image")
+    _check_port_free(task, (*command.argv, *command.files.values()))
+    ports = [name for name, value in command.env.items() if value == str(ANY_PORT)]
+    env = {name: value for name, value in command.env.items() if name not in ports}
+    chunks = _chunks(payload(command.files, given))
+    argv = (
+        *("sh", "-c", SCRIPT, "evalx", frame_key(run, task), folder, home_folder(run, task)),
+        *(" ".join(ports), str(MAX_ARCHIVE), str(len(chunks)), *chunks, *command.argv),
+    )
+    _check_size(task, argv)
+    return JobCommand(argv, folder, image, env)
+
+
+def payload(files: Mapping[str, str], dataset: str | None) -> bytes:
+    """The gzipped tar of a job's files: texts by relative path, and a folder of this machine as `dataset`."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, text in sorted(files.items()):
+            _add(archive, name, text.encode("utf-8", "surrogateescape"))
+        if dataset is not None:
+            for path in sorted(Path(dataset).expanduser().rglob("*")):
+                if path.is_file() and not path.is_symlink():
+                    _add(archive, f"dataset/{path.relative_to(Path(dataset).expanduser())}", _read(path))
+    return buffer.getvalue()
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(64 * MAX_COMMAND + 1)
+    if len(data) > 64 * MAX_COMMAND:
+        raise ConfigError(
+            f"dataset_dir is too large to be sent with a job: {path.name}", "put it on a mount of lepton_platform.tasks.mounts"
+        )
+    return data
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(data), 0o644
+    archive.addfile(entry, io.BytesIO(data))
+
+
+def _chunks(data: bytes) -> list[str]:
+    text = base64.b64encode(data).decode()
+    return [text[start : start + CHUNK] for start in range(0, len(text), CHUNK)]
+
+
+def _check_port_free(task: TaskSpec, texts: Sequence[str]) -> None:
+    if any(str(ANY_PORT) in text for text in texts):
+        hint = "the port of a job is known only when it starts: take it from an environment variable"
+        raise ConfigError(f"task {task.name}: its harness wants its port in an argument or file", hint)
+
+
+def _check_size(task: TaskSpec, argv: Sequence[str]) -> None:
+    sizes = [len(argument.encode("utf-8", "surrogateescape")) for argument in argv]
+    if max(sizes) > MAX_ARGUMENT or sum(sizes) > MAX_COMMAND:
+        message = f"task {task.name}: its command and files have {sum(sizes):,} bytes; a job can be given {MAX_COMMAND:,}"
+        raise ConfigError(message, "put data on a mount of lepton_platform.tasks.mounts")

@@ -1,0 +1,247 @@
+"""The jobs of a run: submitted once, found again, collected, deleted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from evalx.errors import ConfigError, TaskRefused, TransientError
+from evalx.harnesses.api import ResultError
+from evalx.model import Artifact, EndpointHandle, Outcome, TaskHandle, TaskResult, TaskSpec
+from evalx_lepton import sdk
+from evalx_lepton.backend import Backend
+from evalx_lepton.bodies import Json, job_body
+from evalx_lepton.endpoints import is_ours, warn_foreign
+from evalx_lepton.frames import Frames, unpack
+from evalx_lepton.harvest import Harvest
+from evalx_lepton.job import frame_key, job_command, location
+from evalx_lepton.problems import Conflict, NotFound, Refused
+from evalx_lepton.states import IMAGE_TROUBLE, Phase, job_phase
+from evalx_lepton.views import Job
+
+if TYPE_CHECKING:
+    from evalx.context import RunContext
+
+STOPPED_PATIENCE = 15.0
+"""Seconds in which a job that was stopped from outside must have told what it has."""
+
+QUIET_START = 20.0
+"""Seconds after which it is asked why a job does not start."""
+
+_RUNNING = {Phase.WAITING, Phase.UP, Phase.UNKNOWN}
+
+
+class Jobs:
+    """The jobs of one run. settle: seconds in which a new job may be missing in what the platform tells."""
+
+    def __init__(self, run: RunContext, backend: Backend, settle: float) -> None:
+        self._run = run
+        self._backend = backend
+        self._settle = settle
+        self._born = time.monotonic()
+        self._lock = threading.Lock()
+        self._unanswered: dict[str, float] = {}
+        self._submitted: dict[str, float] = {}
+        self._harvests: dict[str, Harvest] = {}
+
+    # ------------------------------------------------------------------ submit
+
+    def submit(self, task: TaskSpec, endpoint: EndpointHandle) -> TaskHandle:
+        name = self._run.resource_name(task)
+        job = self._adopted(task, name) or self._create(task, endpoint, name)
+        with self._lock:
+            self._submitted[name] = time.monotonic()
+        return TaskHandle(task, name, {"id": job.id})
+
+    def body(self, task: TaskSpec, endpoint: EndpointHandle, group: str | None, owner: str) -> Json:
+        """What is sent to create the task's job. Raises ConfigError."""
+        command = job_command(self._run, task, endpoint)
+        return job_body(self._run, task, command=command.argv, image=command.image, env=command.env, owner=owner, group=group)
+
+    def _create(self, task: TaskSpec, endpoint: EndpointHandle, name: str) -> Job:
+        workspace = self._backend.workspace
+        body = self.body(task, endpoint, self._backend.job_group(), workspace.fingerprint)
+        self._backend.ensure_secrets()
+        try:
+            sdk.refuse("job", body)
+            job = workspace.create_job(body)
+        except Refused as error:
+            raise TaskRefused(str(error), error.hint) from None
+        except (TransientError, Conflict) as error:
+            # Whether there is a job now, nobody knows: the next try looks for it first.
+            self._unanswered[name] = time.monotonic()
+            raise TransientError(str(error), getattr(error, "retry_after", None)) from None
+        self._unanswered.pop(name, None)
+        return job
+
+    def _adopted(self, task: TaskSpec, name: str) -> Job | None:
+        """The job that was created before, if there is one; the oldest, should there be several: the others are deleted."""
+        alive = [job for job in self._before(name) if job_phase(job.state) not in (Phase.GOING, Phase.GONE)]
+        marks = self._run.labels(task)
+        ours = [job for job in alive if all(job.marks.get(key) == value for key, value in marks.items())]
+        if alive and not ours:
+            raise TaskRefused(f"job {name} exists already, and is not what this run would create", f"evalx cleanup {self._run.run_id}")
+        ours.sort(key=lambda job: (job.created or 0.0, job.id))
+        for twin in ours[1:]:
+            self._delete(twin)
+        return ours[0] if ours else None
+
+    def _before(self, name: str) -> tuple[Job, ...]:
+        """Jobs of that name. As nobody else creates them, one listing serves all that this process has not tried to create yet.
+
+        Raises TransientError while a job that was asked for, without an answer, may still appear.
+        """
+        failed = self._unanswered.get(name)
+        if failed is None:
+            return self._backend.jobs.since(self._born).named(name)
+        due = failed + self._settle
+        snapshot = self._backend.jobs.since(min(due, time.monotonic()))
+        found = snapshot.named(name)
+        if found or (time.monotonic() >= due and snapshot.lacks(name)):
+            return found
+        raise TransientError(f"whether job {name} was created is not known yet", max(due - time.monotonic(), 1.0))
+
+    # ------------------------------------------------------------------ collect
+
+    def collect(self, handle: TaskHandle, tick: float) -> TaskResult | None:
+        """tick: seconds that a listing may be old."""
+        job = self._find(handle, tick)
+        if job is None:
+            return self._missing(handle)
+        phase = job_phase(job.state)
+        if phase in _RUNNING:
+            return self._waiting(handle, job, phase)
+        return self._harvested(handle, job, phase)
+
+    def _find(self, handle: TaskHandle, tick: float) -> Job | None:
+        """The job: by its id; without one, the oldest of its name that is ours."""
+        wanted = handle.data.get("id")
+        named = self._backend.jobs.within(tick).named(handle.resource)
+        found = [job for job in named if (job.id == wanted if wanted else is_ours(job.marks, self._run.run_id, handle.resource))]
+        if found:
+            return min(found, key=lambda job: (job.created or 0.0, job.id))
+        return self._backend.workspace.job(wanted) if wanted else None
+
+    def _missing(self, handle: TaskHandle) -> TaskResult | None:
+        submitted = self._submitted.get(handle.resource)
+        if submitted is not None and time.monotonic() - submitted < self._settle:
+            self._run.report(handle, "submitted", "the platform does not show it yet")
+            return None
+        return self._run.result(handle.spec, outcome=Outcome.LOST, reason="its job is gone: somebody, or something, has deleted it")
+
+    def _waiting(self, handle: TaskHandle, job: Job, phase: Phase) -> TaskResult | None:
+        """Report how it is doing; a result if it can never start."""
+        reasons = []
+        if phase is Phase.WAITING and job.created and time.time() - job.created > QUIET_START:
+            reasons = self._backend.why("job", job.id)
+        for reason in reasons:
+            if any(trouble in str(reason).lower() for trouble in IMAGE_TROUBLE):
+                return self._run.result(
+                    handle.spec, outcome=Outcome.FAILED, reason=f"its image cannot be had: {reason}", started=job.created
+                )
+        said = "; ".join(dict.fromkeys(map(str, reasons))) or None
+        self._run.report(handle, job.state.lower() if phase is not Phase.UNKNOWN else "unknown", said)
+        return None
+
+    def _harvested(self, handle: TaskHandle, job: Job, phase: Phase) -> TaskResult | None:
+        """The result of a job that is over, once it is here, or once it is too late for it."""
+        task = handle.spec
+        harvest = self._harvests.setdefault(
+            handle.resource, Harvest(self._backend.workspace, job, frame_key(self._run, task), self._run.task_dir(task))
+        )
+        if not self._look(harvest) and time.monotonic() - harvest.since < self._patience(phase):
+            self._run.report(handle, "collecting", "the job is over; its results have not come through its log yet")
+            return None
+        del self._harvests[handle.resource]
+        try:
+            frames = harvest.frames.frames()
+            left = unpack(frames.archive, self._run.task_dir(task))
+        except ResultError as error:
+            return self._without_frames(task, job, phase, error.message)
+        return self._concluded(task, phase, frames, left)
+
+    def _look(self, harvest: Harvest) -> bool:
+        try:
+            return harvest.look()
+        except NotFound:  # the history of a job that is not even archived
+            return False
+
+    def _patience(self, phase: Phase) -> float:
+        if phase in (Phase.GOING, Phase.GONE):
+            return 0.0
+        seconds: float = self._run.settings.lepton_platform.tasks.log_timeout
+        return min(seconds, STOPPED_PATIENCE) if phase is Phase.STOPPED else seconds
+
+    def _concluded(self, task: TaskSpec, phase: Phase, frames: Frames, left: tuple[Artifact, ...]) -> TaskResult:
+        cut_short = phase in (Phase.STOPPED, Phase.GOING) and frames.exit_code != 0
+        result = self._run.result(
+            task,
+            exit_code=frames.exit_code,
+            outcome=Outcome.CANCELLED if cut_short else None,
+            reason="its job was stopped, or preempted" if cut_short else None,
+            started=frames.started,
+            ended=frames.ended,
+        )
+        where = location(self._run, task) or "only in the job's container"
+        return evolve(result, artifacts=(*result.artifacts, *(evolve(file, path=f"{where}/{file.path}") for file in left)))
+
+    def _without_frames(self, task: TaskSpec, job: Job, phase: Phase, why: str) -> TaskResult:
+        outcome = {
+            Phase.FAILED: Outcome.FAILED,
+            Phase.STOPPED: Outcome.CANCELLED,
+            Phase.GOING: Outcome.LOST,
+            Phase.GONE: Outcome.LOST,
+        }.get(phase, Outcome.NO_RESULT)
+        where = location(self._run, task)
+        reason = f"its job is in state {job.state}, and {why}" + (f"; its files are at {where}" if where else "")
+        return self._run.result(task, outcome=outcome, reason=reason, started=job.created, ended=job.ended)
+
+    # ------------------------------------------------------------------ end
+
+    def cancel(self, handle: TaskHandle) -> bool:
+        """Ask the job to stop; it tells what it has before it ends."""
+        job = self._find(handle, 1.0)
+        if job is not None:
+            try:
+                self._backend.workspace.stop_job(job.id)
+            except NotFound:
+                return True
+        return True
+
+    def cleanup(self, name: str, job_id: str | None) -> bool:
+        """Delete every job of ours under that name. True once the platform knows of none alive, in two listings."""
+        found = {job.id: job for job in self._backend.alive_jobs.since(time.monotonic()).named(name)}
+        if job_id is not None and job_id not in found and (job := self._backend.workspace.job(job_id, archived=False)):
+            found[job_id] = job
+        alive = [job for job in found.values() if job_phase(job.state) is not Phase.GONE]
+        if not alive:
+            return self._absent(name) and self._absent(name)
+        ours = [job for job in alive if is_ours(job.marks, self._run.run_id, name)]
+        for job in ours:
+            if job_phase(job.state) is not Phase.GOING:
+                self._delete(job)
+        if not ours:
+            warn_foreign("job", name)
+        return not ours
+
+    def _absent(self, name: str) -> bool:
+        """Whether a listing that is asked for from now on certainly lacks it. What cannot be read is not absent."""
+        snapshot = self._backend.alive_jobs.since(time.monotonic())
+        found = snapshot.named(name)
+        return all(job_phase(job.state) is Phase.GONE for job in found) if found else snapshot.lacks(name)
+
+    def _delete(self, job: Job) -> None:
+        try:
+            self._backend.workspace.delete_job(job.id)
+        except (NotFound, Conflict):
+            return
+
+    def image(self) -> str:
+        """An image that the run has used, for jobs of its own. Raises ConfigError if there is none."""
+        for task in self._run.plan.tasks:
+            if image := task.options.get("container") or self._run.settings.lepton_platform.tasks.image:
+                return str(image)
+        raise ConfigError("no task of the run has a container", "set execution.lepton_platform.tasks.image")
