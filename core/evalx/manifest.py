@@ -45,11 +45,12 @@ def _begun(run: RunContext, path: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
         # The commit was that of the folder evalx was started in, which may be another one by now.
-        return {**_beginning(run, (run.directory / "config.yaml").read_text(encoding="utf-8")), "git_commit": None}
+        config = run.directory / "config.yaml"
+        return {**_beginning(run, config.read_text(encoding="utf-8") if config.exists() else None), "git_commit": None}
     return manifest
 
 
-def _beginning(run: RunContext, config_text: str) -> dict[str, Any]:
+def _beginning(run: RunContext, config_text: str | None) -> dict[str, Any]:
     plan = run.plan
     return {
         "schema": SCHEMA,
@@ -60,7 +61,7 @@ def _beginning(run: RunContext, config_text: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "executor": plan.executor,
         "plugins": [_plugin(info) for info in catalog.plugins() if info.name in _used(run)],
-        "config_sha256": hashlib.sha256(config_text.encode()).hexdigest(),
+        "config_sha256": None if config_text is None else hashlib.sha256(config_text.encode()).hexdigest(),
         "git_commit": _git_commit(),
         "argv0": Path(sys.argv[0]).name,
         "endpoints": [to_json(endpoint) for endpoint in plan.endpoints],

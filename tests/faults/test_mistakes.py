@@ -62,6 +62,14 @@ def test_what_is_no_config(lab: Any, subject: str) -> None:
     assert subject.partition(".")[0] in done.err or subject == "empty.yaml"
 
 
+def test_a_home_that_nobody_has(lab: Any) -> None:
+    name = lab.config(lab.task("first", dataset_dir="~nobody-of-that-name/x"), output_dir="~nobody-of-that-name/y")
+    done = run(lab, name)
+    assert done.code == 2 and len(errors(done)) == 2 and "there is no home folder for '~nobody-of-that-name/y'" in done.err
+    done = lab.evalx("ls", env={**lab.environment, "EVALX_STATE_DIR": "~nobody-of-that-name/z"})
+    assert done.code == 70 and len(errors(done)) == 1 and "EVALX_STATE_DIR" in done.err
+
+
 def test_a_missing_host_variable(lab: Any) -> None:
     done = run(lab, lab.config(lab.task("first", env_vars={"HF_TOKEN": "host:NO_SUCH_VARIABLE"})))
     assert done.code == 2 and errors(done) == ["error: environment variable NO_SUCH_VARIABLE is not set"]

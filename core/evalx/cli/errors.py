@@ -128,7 +128,7 @@ def _keep(text: str) -> str | None:
         path = folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.txt"
         path.touch(mode=0o600)
         path.write_text(text)
-    except OSError:
+    except (OSError, EvalxError):
         return None
     return str(path)
 

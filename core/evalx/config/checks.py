@@ -38,6 +38,7 @@ def check_meaning(sections: Typed, reader: Reader) -> None:
         _check_model(sections.target.api_endpoint, sections.deployment, reader)
     if sections.execution is not None:
         _check_variables(sections.execution.env_var_names, reader)
+        _check_home(sections.execution.output_dir, reader, ("execution", "output_dir"))
     _check_tasks(sections, reader)
     if sections.plugins is not None:
         _check_plugins(sections.plugins.require, reader)
@@ -47,6 +48,16 @@ def _check_variables(names: Sequence[str], reader: Reader) -> None:
     for index, name in enumerate(names):
         if not _VARIABLE.fullmatch(name):
             reader.error(("execution", "env_var_names", index), "expected the name of an environment variable, not its value")
+
+
+def _check_home(path: str, reader: Reader, at: KeyPath) -> bool:
+    """Whether the `~` or `~user` that a path begins with is known."""
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        reader.error(at, f"there is no home folder for '{path}'", "give the full path")
+        return False
+    return True
 
 
 def _check_plugins(names: Sequence[str], reader: Reader) -> None:
@@ -133,5 +144,6 @@ def _check_task(task: Task, harness: str | None, reader: Reader, at: KeyPath) ->
         for key in ("nemo_evaluator_config", "overrides") if resolved.harness != NEMO_EVALUATOR else ():
             if getattr(task, key):
                 reader.error((*at, key), f"means nothing to the harness {resolved.harness}", "its settings go into harness_config")
-    if task.dataset_dir is not None and not Path(task.dataset_dir).expanduser().is_dir():
-        reader.error((*at, "dataset_dir"), f"no folder '{task.dataset_dir}' on this machine")
+    if task.dataset_dir is not None and _check_home(task.dataset_dir, reader, (*at, "dataset_dir")):
+        if not Path(task.dataset_dir).expanduser().is_dir():
+            reader.error((*at, "dataset_dir"), f"no folder '{task.dataset_dir}' on this machine")

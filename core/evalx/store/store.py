@@ -23,10 +23,13 @@ DYING_SECONDS = 1.0
 
 
 def state_directory() -> Path:
-    """Where state is kept: `EVALX_STATE_DIR`, or the platform's folder for the state of applications."""
+    """Where state is kept: `EVALX_STATE_DIR`, or the platform's folder for the state of applications. Raises StoreError."""
     given = os.environ.get("EVALX_STATE_DIR")
     if given:
-        return Path(given).expanduser()
+        try:
+            return Path(given).expanduser()
+        except RuntimeError as error:
+            raise StoreError(f"EVALX_STATE_DIR is {given}, for which there is no home folder", "set it to a full path") from error
     import platformdirs
 
     return Path(platformdirs.user_state_dir("evalx"))
