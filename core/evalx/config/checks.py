@@ -144,6 +144,10 @@ def _check_task(task: Task, harness: str | None, reader: Reader, at: KeyPath) ->
         for key in ("nemo_evaluator_config", "overrides") if resolved.harness != NEMO_EVALUATOR else ():
             if getattr(task, key):
                 reader.error((*at, key), f"means nothing to the harness {resolved.harness}", "its settings go into harness_config")
-    if task.dataset_dir is not None and _check_home(task.dataset_dir, reader, (*at, "dataset_dir")):
-        if not Path(task.dataset_dir).expanduser().is_dir():
-            reader.error((*at, "dataset_dir"), f"no folder '{task.dataset_dir}' on this machine")
+    if task.dataset_dir is not None:
+        _check_dataset(task.dataset_dir, reader, (*at, "dataset_dir"))
+
+
+def _check_dataset(folder: str, reader: Reader, at: KeyPath) -> None:
+    if _check_home(folder, reader, at) and not Path(folder).expanduser().is_dir():
+        reader.error(at, f"no folder '{folder}' on this machine")
