@@ -41,6 +41,10 @@ SHELL = ("/bin/bash", "-p") if Path("/bin/bash").exists() else ("/bin/sh",)
 PORT_LOCK = 9
 """File descriptor under which a job inherits the lock on its port."""
 
+EXEC_PAUSE = 0.001
+EXEC_TRIES = 5
+"""While a process becomes another program (exec), it seems for a moment to have no environment: how long to wait, and how often."""
+
 SAME_START = 2.0
 """Seconds by which the start time of one process may seem to differ between two looks, when the clock is being set."""
 
@@ -77,8 +81,11 @@ class ProcessRuntime:
 
         marks = {**job.marks, "EVALX_PORT": str(port.number)}
         place.started.write_text(marks["EVALX_SPEC"])
-        pid = _spawn(place, job, {**os.environ, **job.env, **marks}, port)
-        return _data(psutil.Process(pid), marks["EVALX_SPEC"], port.number)
+        process = psutil.Process(_spawn(place, job, {**os.environ, **job.env, **marks}, port))
+        data = _data(process, marks["EVALX_SPEC"], port.number)
+        while _is_alive(process) and not _environment(process.pid):
+            time.sleep(EXEC_PAUSE)  # once this returns, the job must be found by name
+        return data
 
     def poll(self, place: Place, data: Json) -> Status:
         over = place.exit_code.exists()
@@ -151,8 +158,20 @@ def _belongs(pid: int, mark: bytes, leader: psutil.Process | None) -> bool:
         return False
     if leader is not None and os.getsid(pid) == leader.pid:
         return True
-    # Not by psutil, which would take five times as long: every process of the machine is asked.
-    return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return mark in _environment(pid).split(b"\0")
+
+
+def _environment(pid: int) -> bytes:
+    """The variables of a process. Not by psutil, which would take five times as long: every process of the machine is asked."""
+    for _ in range(EXEC_TRIES):
+        try:
+            found = Path(f"/proc/{pid}/environ").read_bytes()
+        except ProcessLookupError:  # as of a zombie or a part of the kernel
+            return b""
+        if found:
+            return found
+        time.sleep(EXEC_PAUSE)
+    return b""
 
 
 def _is_session_leader(process: psutil.Process) -> bool:
