@@ -168,7 +168,7 @@ class Endpoints:
         """Whether the endpoint refuses who has no token; found out once. Raises EndpointFailed if it does not."""
         if handle.resource in self._private:
             return True
-        answer = self._probe(handle, url, None)
+        answer = self._ask_for_a_token(handle, url, None, health=None)
         if answer.ready:
             raise EndpointFailed(f"{_shown(url)} answers requests without a token", "check the workspace's endpoint settings")
         if answer.unauthorised:
@@ -183,12 +183,15 @@ class Endpoints:
         answer = self._run.plugins.call("ready_probe", run=self._run, endpoint=endpoint, url=url, server=server, api_key=key)
         if isinstance(answer, Readiness):
             return answer
+        return self._ask_for_a_token(handle, url, key, health=handle.data.get("health"))
+
+    def _ask_for_a_token(self, handle: EndpointHandle, url: str, key: str | None, *, health: str | None) -> Readiness:
         return probe(
             url,
-            model=endpoint.model,
-            kind=_kind(self._run, endpoint),
+            model=handle.spec.model,
+            kind=_kind(self._run, handle.spec),
             routes=handle.data.get("routes") or {},
-            health_path=handle.data.get("health"),
+            health_path=health,
             api_key=key,
             stopping=self._run.stopping,
         )

@@ -9,7 +9,7 @@ import email.utils
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,8 +36,8 @@ class Refused(EvalxError):
 
 
 @contextmanager
-def translated(what: str, secret: str | None = None) -> Iterator[None]:
-    """Run calls of the SDK. what: what is being done, for the message. secret: never shown.
+def translated(what: str, *secrets: str) -> Iterator[None]:
+    """Run calls of the SDK. what: what is being done, for the message. secrets: never shown.
 
     Raises NotFound, Conflict, Refused, AuthError and TransientError; exceptions of evalx pass.
     """
@@ -46,13 +46,13 @@ def translated(what: str, secret: str | None = None) -> Iterator[None]:
     except EvalxError:
         raise
     except Exception as error:  # noqa: BLE001  every exception of the SDK is translated
-        translation = translate(what, error, secret)
+        translation = translate(what, error, *secrets)
     else:
         return
     raise translation
 
 
-def translate(what: str, error: Exception, secret: str | None = None) -> EvalxError:
+def translate(what: str, error: Exception, *secrets: str) -> EvalxError:
     """The evalx error for one of the SDK's."""
     import requests
 
@@ -65,13 +65,13 @@ def translate(what: str, error: Exception, secret: str | None = None) -> EvalxEr
     status = getattr(response, "status_code", None) or getattr(error, "status_code", None) or _status_in(error)
     if isinstance(status, int) and status >= 400:
         text = _body(response) if response is not None else ""
-        return of_status(what, status, _clean(text, secret), _retry_after(error, response))
+        return of_status(what, status, _clean(text, secrets), _retry_after(error, response))
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema | requests.exceptions.InvalidSchema):
         return Refused(f"{what}: the workspace's URL is not valid", LOGIN)
     if isinstance(error, requests.RequestException | OSError | json.JSONDecodeError):
         return TransientError(f"{what}: {_network(error)}")
     if isinstance(error, ValueError):
-        return Refused(f"{what}: {_clean(validation(error), secret)}")
+        return Refused(f"{what}: {_clean(validation(error), secrets)}")
     return TransientError(f"{what}: the answer cannot be understood ({kind})")
 
 
@@ -130,9 +130,10 @@ def _body(response: Any) -> str:
     return str(message or response.text)
 
 
-def _clean(text: str, secret: str | None) -> str:
-    shown = text.replace(secret, "***") if secret else text
-    return " ".join(shown.split())[:MAX_TEXT]
+def _clean(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***") if secret else text
+    return " ".join(text.split())[:MAX_TEXT]
 
 
 def _network(error: Exception) -> str:

@@ -71,7 +71,7 @@ class Workspace:
         from requests.adapters import HTTPAdapter
 
         chosen = (credentials.workspace, credentials.token, credentials.url) if credentials else ()
-        with translated("log in", credentials.token if credentials else None):
+        with translated("log in", *([credentials.token] if credentials else [])):
             try:
                 client = APIClient(*chosen)
             except TypeError:  # what the SDK ends with if there is an id, but no token
@@ -268,7 +268,7 @@ class Workspace:
     # ------------------------------------------------------------------ helpers
 
     def _doing(self, what: str, *secrets: str) -> Any:
-        return translated(what, self._token) if not secrets else translated(what, secrets[0])
+        return translated(what, self._token, *secrets)
 
     def _raw(self) -> list[Any]:
         """The items of the listing that this thread has just read, before the SDK took out what it cannot read."""
