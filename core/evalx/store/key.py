@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from pathlib import Path
 
 from evalx.errors import StoreError
@@ -28,8 +29,8 @@ def state_key() -> bytes:
 
 
 def _make(path: Path) -> None:
-    """Write the key as a whole or not at all; if another process is faster, its key stays."""
-    part = path.with_name(f"key.{os.getpid()}.part")
+    """Write the key as a whole or not at all; if another process or thread is faster, its key stays."""
+    part = path.with_name(f"key.{os.getpid()}.{threading.get_ident()}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.write(descriptor, secrets.token_bytes(KEY_BYTES))
