@@ -41,6 +41,7 @@ class Lab:
 
     def __init__(self, folder: Path, state: Path) -> None:
         self.folder = folder
+        self.stub = SERVER
         self.state = state
         self.starts = folder / "starts"
         self.gate = folder / "gate"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from contextlib import suppress
 from typing import Any
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.enable_socket
@@ -125,3 +127,18 @@ def test_a_crash_of_the_whole_machine(lab: Any) -> None:
     done = lab.evalx("resume", "last", "--display", "none")
     assert done.code == 0, done.err
     assert lab.begun() == ["first", "second", "second", "third"] and not lab.alive()
+
+
+def test_a_worker_without_marks_goes_after_its_server_was_killed(lab: Any) -> None:
+    """As with servers that overwrite their workers' environment: neither marks nor a live session's leader lead to it."""
+    script = 'env -i sleep 600 & echo $! > "$0"; exec "$@"'
+    number = lab.folder / "worker"
+    argv = ["sh", "-c", script, str(number), sys.executable, str(lab.stub), "--port", "{port}"]
+    process = lab.start("run", lab.config(lab.task("only", str(lab.gate)), deployment={"argv": argv}), "--display", "none")
+    lab.until_event("running", "only")
+    os.kill(lab.server(), signal.SIGKILL)
+    lab.until(lambda: list(lab.folder.glob("evalx-runs/*/endpoints/*/exit_code")))
+    worker = psutil.Process(int(number.read_text()))
+    lab.gate.touch()
+    lab.end(process)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE

@@ -2,7 +2,9 @@
 
 A job is the leader of a session of its own, so no signal meant for evalx reaches it. Its leader is a constant shell script that runs
 the command and writes down its exit code, since only a parent can wait for a process and the parent may be gone by then. A process
-is known to be ours by pid *and* start time (pids are used again), or by the `EVALX_RESOURCE` in its environment, which children inherit.
+is known to be ours by pid *and* start time (pids are used again), by the `EVALX_RESOURCE` in its environment, which children inherit,
+or by writing to the job's log: some servers overwrite their workers' environment with a title, and such a worker outlives a server
+that was killed.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ class ProcessRuntime:
             return None
         if place.exit_code.exists():
             return {"spec": place.started.read_text()}
-        leaders = [process for process in _processes(place.name, None) if _is_session_leader(process)]
+        leaders = [process for process in _processes(place.name) if _is_session_leader(process)]
         if not leaders:
             return None
         oldest = min(leaders, key=lambda process: process.create_time())
@@ -89,7 +91,7 @@ class ProcessRuntime:
 
     def poll(self, place: Place, data: Json) -> Status:
         over = place.exit_code.exists()
-        running = not over and (_leader(data) is not None if "pid" in data else bool(_processes(place.name, None)))
+        running = not over and (_leader(data) is not None if "pid" in data else bool(_processes(place.name, log=place.log)))
         # Read after looking for the process: it may have ended between the two.
         code = None if running else _read_int(place.exit_code)
         return Status(running, code, _modified(place.started), _modified(place.exit_code))
@@ -97,7 +99,7 @@ class ProcessRuntime:
     def stop(self, place: Place, data: Json) -> bool:
         stop = self._stops.setdefault(place.name, _Stop(time.monotonic()))
         first = not stop.seen
-        stop.seen.update(_processes(place.name, _leader(data)))
+        stop.seen.update(_processes(place.name, _leader(data), place.log))
         alive = [process for process in stop.seen if _is_alive(process)]
         if not alive:
             self._stops.pop(place.name, None)
@@ -140,25 +142,35 @@ def _leader(data: Json) -> psutil.Process | None:
     return None
 
 
-def _processes(name: str, leader: psutil.Process | None) -> list[psutil.Process]:
-    """Live processes that carry the resource's name in their environment, or belong to the leader's session."""
+def _processes(name: str, leader: psutil.Process | None = None, log: Path | None = None) -> list[psutil.Process]:
+    """Live processes that carry the resource's name in their environment, belong to the leader's session, or write to the log."""
     import psutil
 
-    mark = f"EVALX_RESOURCE={name}".encode()
+    mark, file = f"EVALX_RESOURCE={name}".encode(), _file(log) if log else None
     found = []
     for pid in psutil.pids():
         with suppress(psutil.Error, OSError):  # gone by now, or another user's
-            if _belongs(pid, mark, leader) and _is_alive(process := psutil.Process(pid)):
+            if _belongs(pid, mark, leader, file) and _is_alive(process := psutil.Process(pid)):
                 found.append(process)
     return found
 
 
-def _belongs(pid: int, mark: bytes, leader: psutil.Process | None) -> bool:
+def _belongs(pid: int, mark: bytes, leader: psutil.Process | None, log: tuple[int, int] | None) -> bool:
     if pid == os.getpid():
         return False
     if leader is not None and os.getsid(pid) == leader.pid:
         return True
-    return mark in _environment(pid).split(b"\0")
+    if mark in _environment(pid).split(b"\0"):
+        return True
+    return log is not None and log in (_file(Path(f"/proc/{pid}/fd/1")), _file(Path(f"/proc/{pid}/fd/2")))
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """Which file it is, whatever it is called."""
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None
 
 
 def _environment(pid: int) -> bytes:
@@ -172,6 +184,11 @@ def _environment(pid: int) -> bytes:
             return found
         time.sleep(EXEC_PAUSE)
     return b""
+
+
+def _has_memory(pid: int) -> bool:
+    """Not so for zombies and the kernel's own processes, which never have an environment."""
+    return not Path(f"/proc/{pid}/statm").read_text().startswith("0 ")
 
 
 def _is_session_leader(process: psutil.Process) -> bool:
