@@ -36,6 +36,7 @@ RECHECK = 0.05
 """Seconds until processes that were just killed are looked for again."""
 
 NOT_STARTED = 127
+FATAL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -95,9 +96,12 @@ class Node:
             self._ask_to_end(found, order["grace"])
 
     def _spawn(self, order: dict[str, Any]) -> int:
+        """A new process. It keeps signals waiting until it can die of them: one may be sent before it is what it shall be."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, FATAL)
         pid = os.fork()
         if pid == 0:
             _become(order, self.scratch)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
 
     def _ask_to_end(self, workload: _Workload, grace: float) -> None:
@@ -156,11 +160,12 @@ def _become(order: dict[str, Any], scratch: str) -> None:
         os.setsid()
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         _redirect(order["log"])
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
+        for number in (*FATAL, signal.SIGPIPE, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         os.chdir(order["cwd"])
         if order["mounts"]:
             enter([Mount(*mount) for mount in order["mounts"]], scratch)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execvpe(order["argv"][0], order["argv"], order["env"])  # noqa: S606
     except BaseException as error:  # noqa: BLE001 -- a forked child must never run on as a second node
         os.write(2, f"cannot start {order['argv'][0]}: {error}\n".encode())
@@ -177,8 +182,13 @@ def _redirect(log: str) -> None:
 
 
 def _signal_group(leader: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
+    """leader: a child that has not been waited for, so nobody else has its number. A very young one has no group yet."""
+    try:
         os.killpg(leader, number)
+    except ProcessLookupError:
+        os.kill(leader, number)
+    except PermissionError:
+        pass
 
 
 def _kill_orphans(name: str, leaders: dict[int, str]) -> bool:
