@@ -86,9 +86,7 @@ def test_bodies_pass_in_both_directions(emulate: Emulate) -> None:
     assert answer.json()["echo"] == text
 
 
-def test_the_container_sees_its_variables_secrets_mounts_and_nothing_of_the_host(
-    emulate: Emulate, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_container_sees_its_variables_secrets_mounts_and_nothing_of_the_host(emulate: Emulate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOST_ONLY", "1")
     emulator = emulate()
     client = sdk(emulator)
@@ -150,7 +148,9 @@ def test_another_command_means_another_process(emulate: Emulate) -> None:
     client.deployment.create(endpoint())
     until_state(client, "model", "Ready")
     before = emulator.processes()
-    client.deployment.update("model", LeptonDeployment(spec=LeptonDeploymentUserSpec(envs=[*endpoint().spec.envs, EnvVar(name="A", value="b")])))
+    client.deployment.update(
+        "model", LeptonDeployment(spec=LeptonDeploymentUserSpec(envs=[*endpoint().spec.envs, EnvVar(name="A", value="b")]))
+    )
     assert state_of(client, "model") == "Updating"
     until_state(client, "model", "Ready")
     assert call(url_of(client)).json()["env"]["A"] == "b"

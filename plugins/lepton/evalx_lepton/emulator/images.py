@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 
 from attrs import frozen
@@ -67,7 +67,7 @@ def command_for(container: Container, rules: Sequence[ImageRule], port: int | No
     env = {**_base_environment(rule), **rule.env, **container.env}
     argv = [part for element in rule.command for part in _fill(element, container, port)]
     if container.port is not None and port is not None:
-        argv = [_with_port(text, container.port, port) for text in argv]
+        argv = [_with_port(text, container.port, port, before) for before, text in zip(["", *argv], argv, strict=False)]
         env |= {name: str(port) for name, value in env.items() if "PORT" in name.upper() and value == str(container.port)}
     return Command(argv, env)
 
@@ -152,7 +152,7 @@ def _served_name(container: Container) -> str:
 
 
 def _option(words: Sequence[str], *names: str) -> str | None:
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
         option, equals, value = word.partition("=")
         if option in names:
             return value if equals else following
@@ -163,7 +163,9 @@ def _first(env: Mapping[str, str], names: Sequence[str]) -> str:
     return next((env[name] for name in names if name in env), "")
 
 
-def _with_port(text: str, asked: int, given: int) -> str:
-    """Where the text names the container's port as one, name the real one; and listen on loopback only."""
+def _with_port(text: str, asked: int, given: int, before: str) -> str:
+    """Where the text names the container's port as one, name the real one; and listen on loopback only. before: the argument before."""
+    if before.lower().endswith("port") and text == str(asked):
+        return str(given)
     as_port = re.compile(rf"((?:port[\"']?[ =:]+[\"']?)|(?<=[\w\]]):){asked}(?!\d)", re.IGNORECASE)
     return as_port.sub(lambda found: f"{found[1]}{given}", text).replace("0.0.0.0", "127.0.0.1")  # noqa: S104 -- replacing, not binding

@@ -181,7 +181,7 @@ def parse(content: Mapping[str, Any], where: str = "settings") -> EmulatorSettin
     try:
         return converter.structure(content, EmulatorSettings)
     except (cattrs.BaseValidationError, TypeError, ValueError) as error:
-        mistakes = "; ".join(cattrs.transform_error(error, path=where))
+        mistakes = "; ".join(cattrs.transform_error(error, path=where, format_exception=_in_words))
         raise ConfigError(f"the emulator's settings are wrong: {mistakes}") from error
 
 
@@ -196,6 +196,13 @@ def load(path: Path) -> EmulatorSettings:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} is not a mapping of settings")
     return parse(content, str(path))
+
+
+def _in_words(error: BaseException, kind: type | None) -> str:
+    from cattrs.v import format_exception
+
+    own = type(error) in (TypeError, ValueError)
+    return str(error) if own else format_exception(error, kind)
 
 
 def _strictly(value: Any, kind: type) -> Any:

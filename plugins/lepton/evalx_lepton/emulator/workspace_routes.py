@@ -63,7 +63,7 @@ async def tokens(call: Call) -> Any:
 async def shapes(call: Call) -> Any:
     """Shapes, of some node groups or of all."""
     groups = call.request.query_params.getlist("node_groups")
-    asked = [group for group in call.workspace.settings.node_groups if group.id in groups or not groups]
+    asked = [group for group in call.workspace.settings.node_groups if not groups or {group.id, group.name} & set(groups)]
     return [_shape(shape, group) for group in asked for shape in call.workspace.settings.shapes if _offers(group, shape)]
 
 
