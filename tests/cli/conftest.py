@@ -149,9 +149,7 @@ class StoredRun:
         (folder / "output.log").write_text(text)
         return folder / "output.log"
 
-    def close(
-        self, outcome: RunOutcome = RunOutcome.SUCCEEDED, cleanliness: Cleanliness = Cleanliness.CLEAN, exit_code: int = 0
-    ) -> None:
+    def close(self, outcome: RunOutcome = RunOutcome.SUCCEEDED, cleanliness: Cleanliness = Cleanliness.CLEAN, exit_code: int = 0) -> None:
         self.journal.run(RunState.CLOSED, outcome=outcome, cleanliness=cleanliness, exit_code=exit_code)
         self.abandon()
 
