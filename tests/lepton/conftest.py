@@ -181,7 +181,9 @@ def world(tmp_path: Path, workspace: Callable[..., Emulator]) -> Iterator[Callab
         **more: Any,
     ) -> World:
         here = emulator if isinstance(emulator, Emulator) else workspace(**(emulator or {}))
-        run = make_run(tmp_path, LeptonExecutor(), endpoints, tasks or [], name="lepton", settings=chosen or LeptonSettings(type="lepton"), **more)
+        run = make_run(
+            tmp_path, LeptonExecutor(), endpoints, tasks or [], name="lepton", settings=chosen or LeptonSettings(type="lepton"), **more
+        )
         worlds.append(World(run, here, tmp_path))
         return worlds[-1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,19 @@ def credentials(run_directory: Path, settings: Any) -> Credentials:
     folder = emulator_folder(run_directory)
     address = _address(folder) or _start(folder, settings)
     return Credentials(address["workspace"], address["token"], address["url"])
+
+
+def runs(run_directory: Path) -> bool:
+    """Whether the run's emulator is there."""
+    return _address(emulator_folder(run_directory)) is not None
+
+
+def purge(run_directory: Path) -> bool:
+    """Remove the emulator's storage, once it has ended."""
+    ended = stop(run_directory)
+    if ended:
+        shutil.rmtree(emulator_folder(run_directory) / "storage", ignore_errors=True)
+    return ended
 
 
 def check_settings(settings: Any) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from attrs import evolve
 
-from evalx.errors import AuthError, EndpointFailed, TransientError
+from evalx.errors import AuthError, EndpointFailed, EvalxError, TransientError
 from evalx.model import EndpointHandle, EndpointSpec, Secret, ServerSpec
 from evalx.serving import Readiness, probe
 from evalx_lepton import sdk
 from evalx_lepton.backend import Backend
 from evalx_lepton.bodies import Json, endpoint_body, endpoint_spec, token_secret
+from evalx_lepton.harvest import LogFile, pages
 from evalx_lepton.problems import Conflict, NotFound, Refused
 from evalx_lepton.secrets import PURPOSE
 from evalx_lepton.states import Phase, endpoint_phase, is_hopeless
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 GRACE = 30.0
 """Seconds in which an error state, or a refusal of our own token, may still pass."""
+
+MAX_AGE, LOG_PAGES = 30 * 24 * 3600, 10
+"""Seconds that an endpoint's log is asked for before it is deleted, and the most pages of it that are kept."""
 
 _ENDS = {
     Phase.STOPPED: "was stopped (scaled to zero, by hand or for want of traffic) and does not start again by itself",
@@ -213,9 +218,9 @@ class Endpoints:
 
     # ------------------------------------------------------------------ cleanup
 
-    def cleanup(self, name: str) -> bool:
-        """Delete what is ours under that name. True once the platform knows nothing of it, in two listings."""
-        workspace = self._backend.workspace
+    def cleanup(self, handle: EndpointHandle) -> bool:
+        """Delete what is ours under its name. True once the platform knows nothing of it, in two listings."""
+        name, workspace = handle.resource, self._backend.workspace
         found = workspace.endpoint(name)
         if found is None:
             return self._absent(name) and self._absent(name)
@@ -227,7 +232,21 @@ class Endpoints:
                 workspace.delete_endpoint(name)
             except (NotFound, Conflict):
                 return False
+            self._keep_log(handle)
         return False
+
+    def _keep_log(self, handle: EndpointHandle) -> None:
+        """Write the log of an endpoint that is going into the run's directory, as far as the platform still has it."""
+        if not self._run.directory.is_dir():
+            return
+        file = LogFile(self._run.endpoint_dir(handle) / "output.log")
+        try:
+            for lines in islice(
+                pages(self._backend.workspace, "endpoint", handle.resource, int((time.time() - MAX_AGE) * 10**9)), LOG_PAGES
+            ):
+                file.add([text for _, text in lines])
+        except EvalxError:
+            return  # a log is nice to have; the endpoint's end is not put off for it
 
     def _absent(self, name: str) -> bool:
         """Whether a listing that is asked for from now on certainly lacks it. What cannot be read is not absent."""

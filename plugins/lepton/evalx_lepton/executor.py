@@ -92,7 +92,7 @@ class LeptonExecutor:
     def cleanup(self, run: RunContext, handle: Handle) -> bool:  # noqa: ARG002
         if isinstance(handle, TaskHandle):
             return self._jobs.cleanup(handle.resource, handle.data.get("id"))
-        return not handle.owned or self._endpoints.cleanup(handle.resource)
+        return not handle.owned or self._endpoints.cleanup(handle)
 
     # ------------------------------------------------------------------ the optional ones
 
@@ -112,6 +112,8 @@ class LeptonExecutor:
     def read_logs(self, run: RunContext, handle: Handle, follow: bool) -> Iterator[str]:
         from evalx_lepton.logs import lines
 
+        if self._is_asleep(run):
+            return iter(())
         return lines(run, self._backend.workspace, handle, follow)
 
     @hookimpl
@@ -137,8 +139,14 @@ class LeptonExecutor:
         self._backend.close()
         return emulated.stop(run.directory)
 
+    def _is_asleep(self, run: RunContext) -> bool:
+        """An emulated workspace that is over: nothing can be there, and it is not worth starting to say so."""
+        return run.settings.emulated and not emulated.runs(run.directory)
+
     @hookimpl
-    def discover(self, run: RunContext) -> list[Found]:  # noqa: ARG002
+    def discover(self, run: RunContext) -> list[Found]:
+        if self._is_asleep(run):
+            return []
         workspace = self._backend.workspace
         found: list[tuple[str, str, Endpoint | Job]] = [
             *(("endpoint", view.name, view) for views in workspace.endpoints().items.values() for view in views),
@@ -164,6 +172,8 @@ class LeptonExecutor:
     @hookimpl
     def purge(self, run: RunContext) -> bool:
         """A small job removes the run's folders from the mounts; it is the only one that sees the folders above them."""
+        if run.settings.emulated:
+            return emulated.purge(run.directory)
         name, workspace = purge_name(run.run_id), self._backend.workspace
         body = purge_body(run, image=self._jobs.image(), owner=workspace.fingerprint, group=self._backend.job_group())
         if not body["spec"]["mounts"]:

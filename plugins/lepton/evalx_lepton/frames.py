@@ -36,7 +36,7 @@ MAX_ARCHIVE = 8 * 2**20
 
 MAX_UNPACKED = 256 * 2**20
 MAX_MEMBERS = 5_000
-MAX_LINES = 2 * MAX_ARCHIVE // 12_000
+MAX_LINES = 2 * MAX_ARCHIVE // 9_000
 MAX_SETS = 100
 
 LEFT = ".evalx-left"
@@ -137,7 +137,7 @@ def unpack(archive: bytes, folder: Path) -> tuple[Artifact, ...]:
     """Replace `folder/results` by the results in the archive; returns those that were left where they are, by their path in the task's
     folder there.
 
-    Raises ResultError for anything that is not a plain file below `results`, and for more than is sensible. Then nothing is replaced.
+    Raises ResultError for anything that is neither a plain file nor a folder below `results`, and for more than is sensible. Then nothing is replaced.
     """
     part = folder / "results.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -194,9 +194,12 @@ def _content(members: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
 
 def _write(folder: Path, members: tarfile.TarFile, member: tarfile.TarInfo) -> None:
     path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or path.parts[:1] != ("results",) or len(path.parts) < 2:
+    if path.is_absolute() or ".." in path.parts or path.parts[:1] != ("results",):
         raise ResultError(f"{member.name!r} among the results is outside their folder")
-    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.sparse is not None:
+    if member.isdir():
+        (folder / path).mkdir(parents=True, exist_ok=True)
+        return
+    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.sparse is not None or len(path.parts) < 2:
         raise ResultError(f"{member.name!r} among the results is no plain file")
     target = folder / path
     target.parent.mkdir(parents=True, exist_ok=True)

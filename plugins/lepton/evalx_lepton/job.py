@@ -84,46 +84,45 @@ while kill -0 "$evalx_child" 2>/dev/null; do
   evalx_code=$?
 done
 trap '' TERM INT HUP
-evalx_choose() {
-  echo .evalx-left > "$evalx_tmp/take"
-  : > "$evalx_tmp/leave"
-  evalx_sum=0
+evalx_stage() {
+  rm -rf "$evalx_tmp/stage"
+  mkdir -p "$evalx_tmp/stage/results"
+  : > "$evalx_tmp/stage/.evalx-left"
+  : > "$evalx_tmp/left"
+  evalx_sum=0 evalx_number=0
   while IFS=' ' read -r evalx_size evalx_file; do
-    evalx_sum=$((evalx_sum + evalx_size))
-    case $evalx_file in
-      *\\*) echo "$evalx_size $evalx_file" >> "$evalx_tmp/leave" ;;
-      *) if [ "$evalx_sum" -le "$1" ]; then
-           echo "$evalx_file" >> "$evalx_tmp/take"
-         else
-           echo "$evalx_size $evalx_file" >> "$evalx_tmp/leave"
-         fi ;;
-    esac
+    evalx_sum=$((evalx_sum + evalx_size)) evalx_number=$((evalx_number + 1))
+    if [ "$evalx_sum" -le "$1" ] && [ "$evalx_number" -le 4000 ]; then
+      evalx_to=$evalx_tmp/stage/$evalx_file
+      [ -d "${evalx_to%/*}" ] || mkdir -p "${evalx_to%/*}"
+      ln "$evalx_file" "$evalx_to" 2>/dev/null || cp "$evalx_file" "$evalx_to"
+    else
+      printf '%s %s\n' "$evalx_size" "$evalx_file" >> "$evalx_tmp/left"
+    fi
   done < "$evalx_tmp/all"
+}
+evalx_pack() {
+  tar -cf - -C "$evalx_tmp/stage" .evalx-left results | gzip -c > "$evalx_tmp/archive"
 }
 evalx_name_left() {
   while IFS=' ' read -r evalx_size evalx_file; do
     evalx_hash=$(sha256sum < "$evalx_file")
-    echo "${evalx_hash%% *} $evalx_size $evalx_file"
-  done < "$evalx_tmp/leave" | head -n 1000 > .evalx-left
-}
-evalx_pack() {
-  tar -cf - -T "$evalx_tmp/take" 2>/dev/null | gzip -c > "$evalx_tmp/archive"
+    printf '%s %s %s\n' "${evalx_hash%% *}" "$evalx_size" "$evalx_file"
+  done < "$evalx_tmp/left" | head -n 1000 > "$evalx_tmp/stage/.evalx-left"
 }
 find results -type f ! -name '*
 *' -exec stat -c '%s %n' {} + 2>/dev/null | sort -n > "$evalx_tmp/all"
-: > .evalx-left
 for evalx_cap in 67108864 "$evalx_limit" 1048576 65536; do
-  evalx_choose "$evalx_cap"
+  evalx_stage "$evalx_cap"
   evalx_pack
   [ "$(wc -c < "$evalx_tmp/archive")" -gt "$evalx_limit" ] || break
 done
-if [ -s "$evalx_tmp/leave" ]; then
+if [ -s "$evalx_tmp/left" ]; then
   evalx_name_left
   evalx_pack
 fi
-rm -f .evalx-left
 {
-  base64 < "$evalx_tmp/archive" | tr -d '\n' | fold -w 12000
+  base64 < "$evalx_tmp/archive" | tr -d '\n' | fold -w 9000
   echo
 } > "$evalx_tmp/lines"
 evalx_id="$evalx_key.$$.$(date +%s)"
@@ -138,7 +137,7 @@ cd /
 rm -rf "$evalx_folder"
 exit "$evalx_code"
 """
-"""Lines of 12,000 characters, since container runtimes cut those over 16 KiB. Files go smallest first, so what matters comes home."""
+"""Lines of 9,000 characters, since container runtimes cut those over 16 KiB. Files go smallest first, so what matters comes home."""
 
 
 @frozen

@@ -1,0 +1,258 @@
+"""Results in a log: the script that prints them, in real shells, and the reader that trusts nothing of what it gets."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evalx.harnesses.api import ResultError
+from evalx_lepton import frames
+from evalx_lepton.frames import FrameReader, unpack
+from evalx_lepton.job import SCRIPT, payload
+
+KEY = "0123456789abcdef0123"
+
+SHELLS = [shell for shell in (["bash"], ["dash"], ["busybox", "sh"]) if shutil.which(shell[0])]
+
+
+def command(
+    folder: Path, *argv: str, home: str = "", ports: str = "", files: dict[str, str] | None = None, limit: int = 8 * 2**20
+) -> list[str]:
+    """What follows the shell's name in a job's command."""
+    text = base64.b64encode(payload(files or {}, None)).decode()
+    chunks = [text[start : start + 100] for start in range(0, len(text), 100)]
+    return ["-c", SCRIPT, "evalx", KEY, str(folder), home, ports, str(limit), str(len(chunks)), *chunks, *argv]
+
+
+def read(log: str, key: str = KEY) -> FrameReader:
+    reader = FrameReader(key)
+    for line in log.splitlines():
+        reader.feed(line)
+    return reader
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+class TestScript:
+    def run(self, shell: list[str], *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*shell, *arguments], capture_output=True, text=True, timeout=60, env={**os.environ, **env})
+
+    def test_files_argv_and_results_arrive_as_they_are(self, shell: list[str], tmp_path: Path) -> None:
+        hostile = ["$(touch evil)", "`id`", "a b", "'", '"', "\\", "*", "", "\n", "; exit 1", "ü", "--"]
+        code = "import sys, json; print('hello'); json.dump([open('sub/input.txt').read(), sys.argv[1:]], open('results/out.json', 'w'))"
+        argv = command(tmp_path / "work", sys.executable, "-c", code, *hostile, files={"sub/input.txt": "täxt $HOME\n"})
+        done = self.run(shell, *argv)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("hello\n")
+        got = read(done.stdout)
+        assert got.complete
+        assert unpack(got.frames().archive, tmp_path) == ()
+        assert json.loads((tmp_path / "results" / "out.json").read_text()) == ["täxt $HOME\n", hostile]
+        assert not (tmp_path / "work").exists()
+
+    def test_the_exit_code_is_the_commands(self, shell: list[str], tmp_path: Path) -> None:
+        done = self.run(shell, *command(tmp_path / "work", "sh", "-c", "printf 'no newline'; exit 7"))
+        assert done.returncode == 7
+        found = read(done.stdout).frames()
+        assert found.exit_code == 7
+        assert found.started <= found.ended
+
+    def test_a_home_on_a_mount_is_behind_the_folder_and_stays(self, shell: list[str], tmp_path: Path) -> None:
+        home, work = tmp_path / "mount" / "task", tmp_path / "work"
+        for text in ("first", "second"):  # a job that is started again begins anew
+            code = f"import os; assert os.listdir('results') == []; open('results/a.txt', 'w').write('{text}')"
+            done = self.run(shell, *command(work, sys.executable, "-c", code, home=str(home)))
+            assert done.returncode == 0, done.stderr
+            assert (home / "results" / "a.txt").read_text() == text
+            assert not work.exists()
+
+    def test_what_is_too_large_stays_and_is_named(self, shell: list[str], tmp_path: Path) -> None:
+        code = "import os; [open(f'results/{n}.bin', 'wb').write(os.urandom(n)) for n in (100, 200_000, 300_000)]"
+        home = tmp_path / "home"
+        done = self.run(shell, *command(tmp_path / "work", sys.executable, "-c", code, home=str(home), limit=100_000))
+        left = unpack(read(done.stdout).frames().archive, tmp_path)
+        assert {(file.path, file.size) for file in left} == {("results/200000.bin", 200_000), ("results/300000.bin", 300_000)}
+        assert left[0].sha256 == hashlib.sha256((home / left[0].path).read_bytes()).hexdigest()
+        assert [path.name for path in (tmp_path / "results").iterdir()] == ["100.bin"]
+
+    def test_lines_are_short(self, shell: list[str], tmp_path: Path) -> None:
+        code = "import os; open('results/a', 'wb').write(os.urandom(100_000))"
+        done = self.run(shell, *command(tmp_path / "work", sys.executable, "-c", code))
+        assert max(map(len, done.stdout.splitlines())) < 16 * 1024
+        assert (read(done.stdout).frames().archive) is not None
+
+    def test_a_port_is_picked_for_the_variables_that_want_one(self, shell: list[str], tmp_path: Path) -> None:
+        code = "import os; print('ports', os.environ['ADAPTER_PORT'], os.environ['OTHER'])"
+        done = self.run(shell, *command(tmp_path / "work", sys.executable, "-c", code, ports="ADAPTER_PORT OTHER"))
+        _, one, other = done.stdout.splitlines()[0].split()
+        assert 20000 <= int(one) < 32768
+        assert 20000 <= int(other) < 32768
+
+    def test_a_terminated_job_tells_what_it_has(self, shell: list[str], tmp_path: Path) -> None:
+        code = "import time; open('results/part.txt', 'w').write('half'); print('begun', flush=True); time.sleep(60)"
+        argv = command(tmp_path / "work", "timeout", "-k", "5", "60", sys.executable, "-c", code)
+        job = subprocess.Popen([*shell, *argv], stdout=subprocess.PIPE, text=True)
+        assert job.stdout is not None
+        head = job.stdout.readline()
+        job.send_signal(signal.SIGTERM)
+        log = head + job.stdout.read()
+        job.stdout.close()
+        assert job.wait(30) != 0
+        found = read(log).frames()
+        assert found.exit_code != 0
+        unpack(found.archive, tmp_path)
+        assert (tmp_path / "results" / "part.txt").read_text() == "half"
+
+    def test_links_are_not_sent_and_odd_names_do_not_confuse(self, shell: list[str], tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text("secret")
+        code = (
+            f"import os; os.symlink({str(tmp_path / 'secret')!r}, 'results/link'); open('results/a\\nb', 'w'); open('results/a\\\\nb', 'w')"
+        )
+        done = self.run(shell, *command(tmp_path / "work", sys.executable, "-c", code))
+        assert unpack(read(done.stdout).frames().archive, tmp_path) == ()
+        assert [path.name for path in (tmp_path / "results").iterdir()] == ["a\\nb"]
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def archive(*members: tuple[str, bytes]) -> bytes:
+    return packed(lambda tar: [add(tar, tarfile.TarInfo(name), data) for name, data in members])
+
+
+def add(tar: tarfile.TarFile, member: tarfile.TarInfo, data: bytes = b"") -> None:
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
+
+
+def packed(fill: Callable[[tarfile.TarFile], object]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        fill(tar)
+    return buffer.getvalue()
+
+
+def framed(data: bytes, attempt: str = "1", key: str = KEY, **wrong: object) -> list[str]:
+    text = base64.b64encode(data).decode()
+    lines = [text[start : start + 40] for start in range(0, len(text), 40)]
+    count, size = wrong.get("count", len(lines)), wrong.get("size", len(data))
+    digest = wrong.get("digest", hashlib.sha256(data).hexdigest())
+    return [
+        f"EVALX-FRAME {key}.{attempt} begin {count} {size} {digest}",
+        *(f"EVALX-FRAME {key}.{attempt} {number}:{line}" for number, line in enumerate(lines, 1)),
+        f"EVALX-FRAME {key}.{attempt} end 0 100 200",
+    ]
+
+
+GOOD = archive(("results/a.json", b"{}"), ("results/deep/b", b"x"))
+
+
+class TestReading:
+    def test_any_order_and_twice(self) -> None:
+        lines = framed(GOOD) * 2
+        random.Random(1).shuffle(lines)
+        found = read("\n".join(lines)).frames()
+        assert (found.archive, found.exit_code, found.started, found.ended) == (GOOD, 0, 100.0, 200.0)
+
+    def test_a_missing_line_is_incomplete(self) -> None:
+        reader = read("\n".join(line for number, line in enumerate(framed(GOOD)) if number != 2))
+        assert not reader.complete
+        with pytest.raises(ResultError, match="incomplete"):
+            reader.frames()
+
+    @pytest.mark.parametrize("wrong", [{"digest": "0" * 64}, {"size": 1}, {"count": 1}])
+    def test_what_is_not_as_its_header_says(self, wrong: dict[str, object]) -> None:
+        with pytest.raises(ResultError):
+            read("\n".join(framed(GOOD, **wrong))).frames()
+
+    def test_a_foreign_key_is_text(self) -> None:
+        reader = FrameReader(KEY)
+        assert not any(reader.feed(line) for line in framed(GOOD, key="f" * 20))
+        with pytest.raises(ResultError, match="holds no results"):
+            reader.frames()
+
+    def test_the_last_complete_attempt_counts(self) -> None:
+        newer = archive(("results/a.json", b"new"))
+        log = [*framed(GOOD, "1"), *framed(newer, "2"), *framed(GOOD, "3")[:-2]]
+        reader = read("\n".join(log))
+        assert not reader.complete
+        assert reader.frames().archive == newer
+
+    def test_cut_lines_are_harmless(self) -> None:
+        for line in framed(GOOD):
+            for end in range(0, len(line), 7):
+                FrameReader(KEY).feed(line[:end])
+
+
+def special(kind: bytes, name: str = "results/x", link: str = "/etc/passwd") -> bytes:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, link
+    return packed(lambda tar: add(tar, member))
+
+
+HOSTILE = {
+    "symlink": special(tarfile.SYMTYPE),
+    "hard link": special(tarfile.LNKTYPE),
+    "device": special(tarfile.CHRTYPE),
+    "pipe": special(tarfile.FIFOTYPE),
+    "a file in place of the folder": archive(("results", b"x")),
+    "parent": archive(("results/../../evil", b"x")),
+    "absolute": archive(("/tmp/evil", b"x")),
+    "elsewhere": archive(("other/evil", b"x")),
+    "twice": archive(("results/a", b"x"), ("results/a", b"y")),
+    "file as folder": archive(("results/a", b"x"), ("results/a/b", b"y")),
+    "no archive": b"hello",
+    "empty": b"",
+    "cut": GOOD[:-20],
+    "no tar": gzip.compress(b"x" * 2000),
+}
+
+
+class TestUnpacking:
+    def test_good(self, tmp_path: Path) -> None:
+        (tmp_path / "results").mkdir()
+        (tmp_path / "results" / "old").write_text("old")
+        assert unpack(GOOD, tmp_path) == ()
+        assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()) == [
+            "results/a.json",
+            "results/deep/b",
+        ]
+
+    @pytest.mark.parametrize("name", HOSTILE)
+    def test_hostile_archives_are_refused_and_change_nothing(self, name: str, tmp_path: Path) -> None:
+        folder = tmp_path / "in" / "task"
+        folder.mkdir(parents=True)
+        (folder / "results").mkdir()
+        (folder / "results" / "old").write_text("old")
+        with pytest.raises(ResultError):
+            unpack(HOSTILE[name], folder)
+        assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == ["in/task/results/old"]
+
+    def test_bombs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(frames, "MAX_UNPACKED", 100_000)
+        with pytest.raises(ResultError, match="larger than"):
+            unpack(archive(("results/zeros", b"\0" * 1_000_000)), tmp_path)
+        monkeypatch.setattr(frames, "MAX_MEMBERS", 10)
+        with pytest.raises(ResultError, match="more than 10 files"):
+            unpack(archive(*((f"results/{number}", b"") for number in range(11))), tmp_path)
+        assert not (tmp_path / "results").exists()
+
+    def test_a_huge_header_is_a_bomb_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(frames, "MAX_UNPACKED", 100_000)
+        member = tarfile.TarInfo("results/a")
+        member.pax_headers = {"comment": "x" * 10_000_000}
+        with pytest.raises(ResultError):
+            unpack(packed(lambda tar: add(tar, member)), tmp_path)
