@@ -44,3 +44,7 @@ class TestLeptonExecutor(ExecutorConformance):
     def alive(self, resource: str) -> int:
         return sum(1 for name in self._emulator.alive() if name == f"endpoint/{resource}" or name.startswith(f"job/{resource}"))
 
+
+@pytest.mark.slow
+class TestOnNewRoutes(TestLeptonExecutor):
+    new_endpoints = True

@@ -18,7 +18,7 @@ from evalx_lepton.problems import NotFound
 from evalx_lepton.sdk import Workspace
 from evalx_lepton.views import Job
 
-LIMIT, MAX_LIMIT = 5_000, 80_000
+LIMIT, MAX_LIMIT = 5_000, 10_000
 """Lines of a page; more only where a single moment fills a page."""
 
 OVERLAP = 30 * 10**9
@@ -101,7 +101,8 @@ class Harvest:
 def pages(workspace: Workspace, kind: str, name: str, start: int) -> Iterator[list[tuple[int, str]]]:
     """The log history from a moment (ns since the epoch) on, in non-empty pieces: time and text, none twice.
 
-    A page ends at a count of lines, not between two moments, so the next one begins at the last one's last moment, again.
+    A page ends at a count of lines, not between two moments, so the next one begins at the last one's last moment, again. Of a moment
+    with more lines than the largest page has, the rest is lost: frames are then incomplete, and looked for in the live log.
     """
     limit, at_start = LIMIT, Counter[str]()
     while True:

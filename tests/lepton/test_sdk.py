@@ -1,0 +1,265 @@
+"""The wrapper of the SDK: its listings and errors, against answers that no friendly server gives."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from evalx.errors import AuthError, EvalxError, PluginError, TransientError
+from evalx_lepton import sdk, states
+from evalx_lepton.listing import Listing
+from evalx_lepton.problems import Conflict, NotFound, Refused, of_status, retry_after, translate
+from evalx_lepton.sdk import Credentials, Workspace, unknown
+from evalx_lepton.views import Endpoint, Snapshot
+
+TOKEN = "nvapi-canary-0123456789"
+
+Answer = tuple[int, Any, dict[str, str]]
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[Callable[[str, str], Answer]], Workspace]]:
+    """Makes a workspace whose server answers as the function says: method and path to status, JSON (or text) and headers."""
+    servers: list[ThreadingHTTPServer] = []
+    made: list[Workspace] = []
+
+    def make(answer: Callable[[str, str], Answer]) -> Workspace:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def reply(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                status, content, headers = answer(self.command, self.path)
+                data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(data)), "Content-Type": "application/json", **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data[: int(headers.get("X-Cut", len(data)))])
+                if "X-Cut" in headers:
+                    self.close_connection = True
+
+            do_GET = do_POST = do_DELETE = do_PATCH = reply
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        made.append(Workspace(Credentials("ws", TOKEN, f"http://127.0.0.1:{server.server_address[1]}")))
+        return made[-1]
+
+    yield make
+    for workspace in made:
+        workspace.close()
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def deployment(name: str, **changes: Any) -> dict[str, Any]:
+    status = {"state": "Ready", "endpoint": {"internal_endpoint": "", "external_endpoint": "http://x"}}
+    return {"metadata": {"id": name, "name": name}, "spec": {}, "status": status, **changes}
+
+
+def on_deployments(items: Any) -> Callable[[str, str], Answer]:
+    return lambda method, path: (200, items, {}) if path == "/deployments" else (404, {}, {})
+
+
+class TestListings:
+    def test_states_are_the_real_ones(self, answering: Any) -> None:
+        stopped = {"state": "Not Ready", "phase": "Stopped", "endpoint": {"internal_endpoint": "", "external_endpoint": ""}}
+        new = {"state": "Levitating", "endpoint": {"internal_endpoint": "", "external_endpoint": ""}}
+        workspace = answering(on_deployments([deployment("a"), deployment("b", status=stopped), deployment("c", status=new)]))
+        found = workspace.endpoints()
+        assert [found.named(name)[0].state for name in "abc"] == ["Ready", "Stopped", "UNK"]
+
+    def test_what_the_sdk_drops_is_unknown_not_absent(self, answering: Any) -> None:
+        broken = deployment("ours", status={"state": "Ready"})
+        found = answering(on_deployments([deployment("a"), broken])).endpoints()
+        assert found.named("ours") == ()
+        assert not found.lacks("ours")
+        assert found.lacks("other")
+
+    @pytest.mark.parametrize("item", [{"metadata": {"id": 5}}, 7, {"metadata": None, "status": 3}])
+    def test_a_dropped_item_without_a_name_may_be_anything(self, answering: Any, item: Any) -> None:
+        found = answering(on_deployments([deployment("a"), item])).endpoints()
+        assert not found.lacks("other")
+
+    @pytest.mark.parametrize("content", [None, {"error": "x"}, "not json", ""])
+    def test_a_listing_that_is_none_raises(self, answering: Any, content: Any) -> None:
+        with pytest.raises(TransientError):
+            answering(on_deployments(content)).endpoints()
+
+    def test_jobs_are_read_to_the_last_page(self, answering: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sdk, "PAGE", 2)
+
+        def answer(_method: str, path: str) -> Answer:
+            page = int(path.partition("&page=")[2].partition("&")[0])
+            items = [{"metadata": {"id": f"evalx-{n}", "name": f"evalx-{n}"}} for n in range(5)][2 * page - 2 : 2 * page]
+            return 200, {"jobs": items}, {}
+
+        assert len(answering(answer).jobs("evalx", archived=True).items) == 5
+
+    def test_a_server_without_pages_does_not_loop(self, answering: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sdk, "PAGE", 2)
+        items = [{"metadata": {"id": f"evalx-{n}"}} for n in range(2)]
+        assert len(answering(lambda *_: (200, items, {})).jobs("evalx", archived=True).items) == 2
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("status", "kind"),
+        [(400, Refused), (401, AuthError), (403, AuthError), (404, NotFound), (408, TransientError), (409, Conflict), (422, Refused)]
+        + [(425, TransientError), (429, TransientError), (500, TransientError), (503, TransientError)],
+    )
+    def test_every_status(self, answering: Any, status: int, kind: type[EvalxError]) -> None:
+        text = f"no, and your token is {TOKEN}"
+        workspace = answering(lambda method, path: (status, {"message": text}, {}) if method == "DELETE" else (404, {}, {}))
+        for call in (lambda: workspace.delete_job("j"), lambda: workspace.delete_endpoint("e"), lambda: workspace.delete_secret("s")):
+            with pytest.raises(kind) as caught:
+                call()
+            assert TOKEN not in repr(caught.value) + str(caught.value.__context__) + str(caught.value.__cause__)
+
+    @pytest.mark.parametrize("status", [401, 403, 404])
+    def test_a_workspace_that_refuses_never_shows_the_token(self, answering: Any, status: int) -> None:
+        with pytest.raises(AuthError) as caught:
+            answering(lambda *_: (status, {}, {})).info()
+        assert TOKEN[:2] + "****" not in str(caught.value)
+        assert "lep login" in (caught.value.hint or "")
+
+    @pytest.mark.parametrize("value", ["7", formatdate(time.time() + 7.5, usegmt=True)])
+    def test_retry_after_in_both_forms(self, answering: Any, value: str) -> None:
+        with pytest.raises(TransientError) as caught:
+            answering(lambda *_: (429, {}, {"Retry-After": value})).delete_job("j")
+        assert 5 < (caught.value.retry_after or 0) <= 8
+
+    def test_retry_after_that_is_none(self) -> None:
+        assert retry_after("soon") is None
+        assert retry_after(None) is None
+        assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+
+    def test_an_answer_that_is_cut_is_transient(self, answering: Any) -> None:
+        workspace = answering(lambda *_: (200, [deployment("a")], {"X-Cut": "20"}))
+        with pytest.raises(TransientError):
+            workspace.endpoints()
+
+    def test_nobody_there_is_transient(self) -> None:
+        with pytest.raises(TransientError):
+            Workspace(Credentials("ws", TOKEN, "http://127.0.0.1:9")).info()
+
+    def test_a_live_logs_status_is_read_from_its_text(self) -> None:
+        assert isinstance(translate("x", RuntimeError("API call failed with status code 404. Details: x")), NotFound)
+        assert isinstance(of_status("x", 409, ""), Conflict)
+
+
+class TestCredentials:
+    @pytest.fixture(autouse=True)
+    def nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("LEPTON_WORKSPACE_ID", "LEPTON_WORKSPACE_TOKEN", "LEPTON_WORKSPACE_URL"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr("leptonai.api.v2.workspace_record.WorkspaceRecord.current", lambda: None)
+
+    def test_none(self) -> None:
+        with pytest.raises(AuthError) as caught:
+            Workspace()
+        assert "lep login" in (caught.value.hint or "")
+
+    def test_an_id_without_token(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LEPTON_WORKSPACE_ID", "ws-without-token")
+        with pytest.raises(AuthError, match="token"):
+            Workspace()
+
+    def test_another_version(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("evalx_lepton.sdk.metadata.version", lambda _: "0.27.3")
+        with pytest.raises(PluginError, match=r"0\.27\.3"):
+            Workspace(Credentials("ws", TOKEN, "http://127.0.0.1:9"))
+
+
+class TestStates:
+    """Every state that the SDK knows has a meaning."""
+
+    def test_endpoints(self) -> None:
+        from leptonai.api.v2.types.deployment import LeptonDeploymentState
+
+        assert {state.value for state in LeptonDeploymentState} == set(states.ENDPOINT)
+
+    def test_jobs(self) -> None:
+        from leptonai.api.v2.types.job import LeptonJobState
+
+        assert {state.value for state in LeptonJobState} == set(states.JOB)
+
+    def test_readiness(self) -> None:
+        from leptonai.api.v2.types.readiness import ReplicaReadinessReason
+
+        assert {reason.value for reason in ReplicaReadinessReason} == set(states.READINESS)
+
+    def test_an_unheard_of_state_is_unknown(self) -> None:
+        assert states.job_phase("Levitating") is states.endpoint_phase("Levitating") is states.Phase.UNKNOWN
+
+
+class TestFields:
+    def test_what_the_sdk_would_drop_is_found(self) -> None:
+        spec = {"resource_shape": "x", "container": {"image": "i", "entrypoint": "e"}, "active_deadline": 5, "mounts": None}
+        assert sdk.problems_of("job", {"metadata": {"id": "a"}, "spec": spec}) == [
+            "spec.container.entrypoint: leptonai knows no such field",
+            "spec.active_deadline: leptonai knows no such field",
+        ]
+
+    def test_in_lists_too(self) -> None:
+        assert list(unknown({"a": [{"b": 1}, {"c": 2}]}, {"a": [{"b": 1}, {}]})) == ["a[1].c"]
+
+    @pytest.mark.parametrize(
+        ("kind", "body"),
+        [
+            ("job", {"metadata": {"id": "Upper"}, "spec": {}}),
+            ("job", {"metadata": {"id": "a"}, "spec": {"mounts": [{"from": "node-local", "path": "/x", "mount_path": "/etc"}]}}),
+            ("endpoint", {"metadata": {"id": "a"}, "spec": {"resource_requirement": {"min_replicas": 3, "max_replicas": 1}}}),
+            ("endpoint", {"metadata": {"id": "a"}, "spec": {"api_tokens": [{"value": "***"}]}}),
+        ],
+    )
+    def test_what_the_sdk_refuses(self, kind: str, body: Any) -> None:
+        assert sdk.problems_of(kind, body)
+
+
+class TestListing:
+    def test_many_ask_one_call_goes_out(self) -> None:
+        calls = []
+
+        def fetch() -> Snapshot[Endpoint]:
+            calls.append(1)
+            time.sleep(0.05)
+            return Snapshot()
+
+        listing = Listing(fetch)
+        threads = [threading.Thread(target=lambda: listing.within(10)) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(calls) == 1
+
+    def test_a_failure_is_shared_and_forgotten(self) -> None:
+        answers: list[Any] = [TransientError("down", 3.0), Snapshot()]
+
+        def fetch() -> Snapshot[Endpoint]:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer  # type: ignore[no-any-return]
+
+        listing = Listing(fetch)
+        for _ in range(2):
+            with pytest.raises(TransientError) as caught:
+                listing.within(10)
+            assert caught.value.retry_after == 3.0
+        assert listing.since(time.monotonic()) == Snapshot()
