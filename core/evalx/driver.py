@@ -45,7 +45,7 @@ ONE_LOOK = 2.0
 CANCEL_GRACE, CANCEL_LOOKS = 3.0, 10
 """Seconds in which a cancelled task may end by itself before it is deleted, and how often it is looked at meanwhile."""
 
-TEARDOWN_PAUSE = 1.0
+TEARDOWN_PAUSE = 0.2
 
 HEARTBEAT = 15.0
 
@@ -94,7 +94,10 @@ class Driver:
             flows = [self._endpoint_flow(spec) for spec in plan.endpoints] + [self._take_down(stray) for stray in self.ledger.strays]
             await asyncio.gather(*map(self._guarded, flows))
             await self._teardown()
+            self.ledger.flush()
+            await asyncio.sleep(0)  # for the failures of these writes to be noticed
         finally:
+            self.ledger.flush()
             for job in background:
                 job.cancel()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -238,7 +241,7 @@ class Driver:
     async def _finish(self, job: Resource, endpoint: EndpointHandle | None) -> TaskResult:
         """The task's result, written down before what held it is deleted."""
         result = await self._result(job, endpoint)
-        self.ledger.keep(result)
+        await self.ledger.keep(result)
         await self._take_down(job)
         return result
 
@@ -320,7 +323,7 @@ class Driver:
         Raises StoreError or RunBusy before anything is created if the intent cannot be committed; Stopped, DeadlineExceeded, and what
         the hook raises.
         """
-        self.ledger.intend(resource)
+        await self.ledger.intend(resource)
         try:
             handle = await self.calls.work(what, create, deadline, partial(self._retrying, resource.spec))
         except Stopped as stop:
@@ -329,7 +332,7 @@ class Driver:
         except DeadlineExceeded:
             self.ledger.record(resource, ResourceState.UNKNOWN)
             raise
-        self.ledger.created(resource, handle)
+        await self.ledger.created(resource, handle)
         return handle
 
     async def _poll(self, handle: Handle, what: str, look: Callable[[], T | None], deadline: float) -> T:

@@ -7,15 +7,18 @@ cleaning up goes on.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 from attrs import define, evolve
 
+from evalx.commits import Commits, Write
 from evalx.context import Report, RunContext
 from evalx.errors import EvalxError, StoreError
 from evalx.facade import Hooks
-from evalx.model import EndpointHandle, EndpointSpec, Event, Handle, Outcome, RunPlan, Spec, TaskHandle, TaskResult, TaskSpec
+from evalx.model import EndpointHandle, EndpointSpec, Handle, Outcome, RunPlan, Spec, TaskHandle, TaskResult, TaskSpec
 from evalx.results import write_result
 from evalx.store import Journal
 from evalx.store.states import ResourceState, TaskState
@@ -66,7 +69,7 @@ class Ledger:
     def __init__(self, run: RunContext, journal: Journal, hooks: Hooks, on_failure: Callable[[EvalxError], None]) -> None:
         self._run = run
         self._journal = journal
-        self._hooks = hooks
+        self._commits = Commits(journal, hooks.on_event)
         self._on_failure = on_failure
         self._reported: dict[str, Report] = {}
         records = journal.tasks()
@@ -123,36 +126,36 @@ class Ledger:
 
     # ------------------------------------------------------------------ writes that must succeed
 
-    def intend(self, resource: Resource) -> None:
+    async def intend(self, resource: Resource) -> None:
         """Commit that it is about to be created. Raises StoreError, RunBusy: then it must not be."""
         resource.created = resource.created or time.time()
-        self._tell(self._journal.resource(resource.spec, resource.name, ResourceState.INTENT))
+        writes = [partial(self._journal.resource, resource.spec, resource.name, ResourceState.INTENT)]
+        if isinstance(resource.spec, TaskSpec):
+            anew = self._task_states[resource.spec.index].final
+            states = [TaskState.PENDING] * anew + [TaskState.SUBMITTED]
+            writes += [partial(self._journal.task, resource.spec, state) for state in states]
+        await self._commits.add(*writes)
         resource.state = ResourceState.INTENT
         if isinstance(resource.spec, TaskSpec):
-            self._submitted(resource.spec)
+            self._task_states[resource.spec.index] = TaskState.SUBMITTED
 
-    def _submitted(self, task: TaskSpec) -> None:
-        anew = self._task_states[task.index].final
-        self._task_states[task.index] = TaskState.SUBMITTED
-        for state in [TaskState.PENDING] * anew + [TaskState.SUBMITTED]:
-            self._tell(self._journal.task(task, state))
-
-    def created(self, resource: Resource, handle: Handle) -> None:
+    async def created(self, resource: Resource, handle: Handle) -> None:
         """Commit the handle of what now exists. Raises StoreError, RunBusy."""
         resource.handle, resource.state = handle, ResourceState.CREATED
-        self._tell(self._journal.resource(resource.spec, resource.name, ResourceState.CREATED, handle=handle))
+        await self._commits.add(partial(self._journal.resource, resource.spec, resource.name, ResourceState.CREATED, handle=handle))
 
     # ------------------------------------------------------------------ writes of what has happened anyway
 
     def record(self, resource: Resource, state: ResourceState, reason: str | None = None) -> None:
         resource.state = state
-        self.write(lambda: self._journal.resource(resource.spec, resource.name, state, reason=reason, handle=resource.handle))
+        handle = resource.handle
+        self.write(partial(self._journal.resource, resource.spec, resource.name, state, reason=reason, handle=handle))
 
     def running(self, task: TaskSpec) -> None:
         self._task_states[task.index] = TaskState.RUNNING
-        self.write(lambda: self._journal.task(task, TaskState.RUNNING))
+        self.write(partial(self._journal.task, task, TaskState.RUNNING))
 
-    def keep(self, result: TaskResult) -> None:
+    async def keep(self, result: TaskResult) -> None:
         """Write a result: first into the run directory, then into the store."""
         spec, state = result.spec, STATE_OF[result.outcome]
         self._task_states[spec.index] = state
@@ -163,7 +166,7 @@ class Ledger:
         except (OSError, StoreError) as error:
             said = error.message if isinstance(error, StoreError) else f"the result of {spec.name} cannot be written: {error}"
             self._on_failure(StoreError(said, f"make room there, then: evalx resume {self._run.run_id}"))
-        self.write(lambda: self._journal.task(spec, state, reason=result.reason, result=result))
+        await asyncio.wait([self.write(partial(self._journal.task, spec, state, reason=result.reason, result=result))])
 
     def progress(self, spec: Spec) -> bool:
         """Tell what a hook has reported of the spec, if that is news; whether it was."""
@@ -174,20 +177,23 @@ class Ledger:
         self._reported[name] = report
         kind = "task" if isinstance(spec, TaskSpec) else "endpoint"
         data = {"subject": kind, "phase": report.phase, "done": report.done, "total": report.total}
-        self.write(lambda: self._journal.note("progress", spec.name, reason=report.reason, data=data))
+        self.write(partial(self._journal.note, "progress", spec.name, reason=report.reason, data=data))
         return True
 
-    def write(self, write: Callable[[], Event]) -> None:
-        """Write and tell; a failure goes to `on_failure`."""
-        try:
-            event = write()
-        except EvalxError as error:
-            self._on_failure(error)
-        else:
-            self._tell(event)
+    def write(self, write: Write) -> asyncio.Future[None]:
+        """Commit with the others of this turn; a failure goes to `on_failure`."""
+        done = self._commits.add(write)
+        done.add_done_callback(self._notice)
+        return done
 
-    def _tell(self, event: Event) -> None:
-        self._hooks.on_event(event)
+    def flush(self) -> None:
+        """Commit now whatever waits to be."""
+        self._commits.flush()
+
+    def _notice(self, done: asyncio.Future[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, EvalxError):
+            self._on_failure(error)
 
 
 def _key(spec: Spec) -> tuple[bool, int]:

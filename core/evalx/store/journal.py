@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,8 @@ class Journal:
         self.last_seq = last_seq
         self._store = store
         self._fence = fence
+        self._open: sqlite3.Connection | None = None
+        self._unlogged: list[Event] = []
         self._log = EventLog(record.directory / "events.jsonl", lambda seq: store.events(record.run_id, after=seq))
 
     def __enter__(self) -> Journal:
@@ -77,6 +79,30 @@ class Journal:
     @property
     def directory(self) -> Path:
         return self.record.directory
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """The writes in the block are one transaction: all of them are committed at its end, or none. May be nested."""
+        if self._open is not None:
+            yield
+            return
+        before = self.record, self.last_seq
+        try:
+            with self._store.transaction() as self._open:
+                self._hold(self._open)
+                yield
+        except BaseException:
+            self.record, self.last_seq = before
+            self._unlogged.clear()
+            raise
+        finally:
+            self._open = None
+        self._log_all()
+
+    def _log_all(self) -> None:
+        events, self._unlogged = self._unlogged, []
+        for event in events:
+            self._log.append(event)
 
     def resource(self, spec: Spec, name: str, state: ResourceState, *, reason: str | None = None, handle: Handle | None = None) -> Event:
         """The state of what a spec's current attempt is at the backend, under that name. Without handle, the one that is known stays.
@@ -174,14 +200,14 @@ class Journal:
     def _write(self, kind: str, name: str, state: str, reason: str | None, data: Mapping[str, Any], *changes: Any) -> Event:
         event = Event(self.last_seq + 1, self._store.now(), self.record.run_id, kind, name, str(state), printable(reason), data)
         packed = dumps(dict(data))
-        with self._store.transaction() as db:
-            self._hold(db)
+        with self.batch():
+            assert self._open is not None
             for sql, row in changes:
-                if db.execute(sql, row).rowcount == 0 and kind != "progress":
+                if self._open.execute(sql, row).rowcount == 0 and kind != "progress":
                     raise _refused(kind, name)
-            db.execute(_EVENT, (event.run_id, event.seq, event.time, kind, name, event.state, event.reason, packed))
-        self.last_seq = event.seq
-        self._log.append(event)
+            self._open.execute(_EVENT, (event.run_id, event.seq, event.time, kind, name, event.state, event.reason, packed))
+            self.last_seq = event.seq
+            self._unlogged.append(event)
         return event
 
 

@@ -204,3 +204,26 @@ def test_other_threads_read_whole_states_while_one_writes(journal: Journal, stor
     for reader in readers:
         reader.join()
     assert torn and not any(torn)
+
+
+class TestBatches:
+    def test_a_batch_is_committed_as_a_whole(self, journal: Journal, store: Store) -> None:
+        (spec,), before = journal.plan.endpoints, len(lines(journal))
+        with journal.batch():
+            journal.resource(spec, "r-model", ResourceState.INTENT)
+            with journal.batch():
+                journal.run(RunState.ACTIVE)
+            assert len(lines(journal)) == before
+        assert [line["state"] for line in lines(journal)[before:]] == ["intent", "active"]
+        assert store.find(journal.record.run_id).state is RunState.ACTIVE
+
+    def test_a_batch_that_fails_leaves_nothing(self, journal: Journal, store: Store) -> None:
+        (spec,), before = journal.plan.endpoints, lines(journal)
+        with pytest.raises(StoreError, match="another resource name"), journal.batch():
+            journal.run(RunState.ACTIVE)
+            journal.resource(spec, "r-model", ResourceState.INTENT)
+            journal.resource(spec, "r-other", ResourceState.INTENT)
+        assert lines(journal) == before and not journal.resources()
+        assert journal.record.state is RunState.PLANNED is store.find(journal.record.run_id).state
+        assert journal.run(RunState.ACTIVE).seq == len(before) + 1
+        assert len(lines(journal)) == len(before) + 1

@@ -1,0 +1,123 @@
+"""How fast, and how cheap, a Lepton run is: `python tests/benchmarks/lepton_run.py [--tasks 1 8 32 128] [--shared]`.
+
+A real `evalx run` against the emulated workspace: 20 ms for each call, 5 s of provisioning, tasks of 2 s. It prints, for each number of
+tasks, the makespan over the ideal (provisioning + task + the calls that must follow one another), CPU seconds and peak memory of evalx,
+list calls a second, calls in all, the time from Ready to the job's creation, and what the emulator and its processes took of the cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from evalx_lepton.emulator import Emulator, EmulatorSettings
+from evalx_lepton.emulator.settings import ImageRule, NodeGroup, Shape
+
+LATENCY, PROVISIONING, TASK = 0.02, 5.0, 2.0
+CALLS_IN_A_ROW = 12
+"""workspace, node groups, shapes, secrets; secret, create endpoint; list, health, token; create job; list, logs."""
+
+SERVER = Path(__file__).with_name("small_server.py")
+WORK = 'sleep {seconds}; mkdir -p {{results}}; echo \'{{{{"schema": 1, "metrics": [{{{{"name": "x", "value": 1}}}}]}}}}\' > {{results}}/results.json'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", type=int, nargs="+", default=[1, 8, 32, 128])
+    parser.add_argument("--shared", action="store_true", help="one endpoint for all tasks")
+    chosen = parser.parse_args()
+    head = ("tasks", "makespan", "/ ideal", "cpu s", "MB", "lists/s", "calls", "Ready→job s", "emulator cpu s")
+    print("  ".join(f"{name:>11}" for name in head))
+    for tasks in chosen.tasks:
+        row = measure(tasks, chosen.shared)
+        print("  ".join(f"{value:>11}" for value in row), flush=True)
+
+
+def measure(tasks: int, shared: bool) -> tuple[str, ...]:
+    with tempfile.TemporaryDirectory() as folder, Emulator(settings()) as emulator:
+        before = sum(os.times()[:4])
+        wall, usage, run = evalx(Path(folder), tasks, shared, emulator)
+        share = sum(os.times()[:4]) - before - usage.ru_utime - usage.ru_stime
+        calls = emulator.calls
+        events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    lists = sum(count for route, count in calls.items() if route in ("GET /deployments", "GET /jobs"))
+    active = events[-1]["time"] - events[0]["time"]
+    ideal = PROVISIONING + TASK + CALLS_IN_A_ROW * LATENCY
+    return (
+        str(tasks),
+        f"{wall:.2f}",
+        f"{wall / ideal:.2f}",
+        f"{usage.ru_utime + usage.ru_stime:.2f}",
+        f"{usage.ru_maxrss / 1024:.0f}",
+        f"{lists / active:.2f}",
+        str(sum(calls.values())),
+        f"{statistics.median(ready_to_job(events)):.2f}",
+        f"{share:.1f}",
+    )
+
+
+def settings() -> EmulatorSettings:
+    shape = Shape("cpu.small", 1, 4096)
+    return EmulatorSettings(
+        images=(
+            ImageRule("server*", command=(sys.executable, "-I", "-S", str(SERVER), "{port}", "{served_model_name}")),
+            ImageRule("job*"),
+        ),
+        node_groups=(NodeGroup("ng", "ng"),),
+        shapes=(shape,),
+        latency=LATENCY,
+        provisioning=PROVISIONING,
+    )
+
+
+def evalx(folder: Path, tasks: int, shared: bool, emulator: Emulator) -> tuple[float, resource.struct_rusage, Path]:
+    """Run it; seconds, its resource usage, and the run's directory. Raises RuntimeError if it fails."""
+    (folder / "run.yaml").write_text(json.dumps(config(folder, tasks, shared)))
+    env = {**os.environ, **emulator.environment(), "EVALX_STATE_DIR": str(folder / "state")}
+    argv = [sys.executable, "-m", "evalx.cli", "run", str(folder / "run.yaml"), "--display", "none", "--json"]
+    started = time.perf_counter()
+    with (folder / "out").open("wb") as out:
+        child = subprocess.Popen(argv, env=env, stdout=out, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise RuntimeError((folder / "out").read_text()[:3000])
+    return time.perf_counter() - started, usage, next((folder / "runs").iterdir())
+
+
+def config(folder: Path, tasks: int, shared: bool) -> dict[str, Any]:
+    command = ["sh", "-c", WORK.format(seconds=TASK)]
+    task = {"harness": "command", "container": "job:1", "harness_config": {"command": command}}
+    return {
+        "defaults": [{"execution": "lepton/default"}, "_self_"],
+        "execution": {"output_dir": str(folder / "runs"), "endpoints": "shared" if shared else "per_task"},
+        "deployment": {
+            "type": "vllm",
+            "image": "server:1",
+            "checkpoint_path": "none",
+            "served_model_name": "m",
+            "lepton_config": {"resource_shape": "cpu.small"},
+        },
+        "evaluation": {"tasks": [{"name": f"task{index}", **task} for index in range(tasks)]},
+    }
+
+
+def ready_to_job(events: list[dict[str, Any]]) -> list[float]:
+    """Seconds from the moment an endpoint may be ready (created + provisioning) to the creation of each of its jobs."""
+    created = {event["name"]: event["time"] for event in events if (event["kind"], event["state"]) == ("endpoint", "created")}
+    endpoint_of = {event["name"]: event["data"]["endpoint"] for event in events if event["kind"] == "task"}
+    jobs = {event["name"]: event["time"] for event in events if (event["kind"], event["state"]) == ("job", "created")}
+    return [time - created[endpoint_of[name]] - PROVISIONING for name, time in jobs.items()]
+
+
+if __name__ == "__main__":
+    main()
