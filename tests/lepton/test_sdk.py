@@ -23,14 +23,27 @@ TOKEN = "nvapi-canary-0123456789"
 
 Answer = tuple[int, Any, dict[str, str]]
 
+QUOTA = {"cpu": 0, "memory": 0, "accelerator_num": 0}
+INFO = dict(
+    build_time="",
+    git_commit="1.0.0",
+    workspace_name="ws",
+    workspace_tier="",
+    workspace_state="normal",
+    supported_shapes={},
+    workspace_disk_usage_bytes=0,
+    resource_quota={"limit": QUOTA, "used": QUOTA},
+    workloads={f"num_{what}": 0 for what in ("deployments", "jobs", "pods", "secrets", "image_pull_secrets")},
+)
+
 
 @pytest.fixture
 def answering() -> Iterator[Callable[[Callable[[str, str], Answer]], Workspace]]:
-    """Makes a workspace whose server answers as the function says: method and path to status, JSON (or text) and headers."""
+    """Makes a workspace whose server answers as the function says: method and path to status, content and headers; None: as usual."""
     servers: list[ThreadingHTTPServer] = []
     made: list[Workspace] = []
 
-    def make(answer: Callable[[str, str], Answer]) -> Workspace:
+    def make(answer: Callable[[str, str], Answer | None]) -> Workspace:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
@@ -39,7 +52,8 @@ def answering() -> Iterator[Callable[[Callable[[str, str], Answer]], Workspace]]
 
             def reply(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                status, content, headers = answer(self.command, self.path)
+                usual = (200, INFO, {}) if self.path == "/workspace" else (404, {}, {})
+                status, content, headers = answer(self.command, self.path) or usual
                 data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(data)), "Content-Type": "application/json", **headers}.items():
@@ -53,7 +67,7 @@ def answering() -> Iterator[Callable[[Callable[[str, str], Answer]], Workspace]]
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         servers.append(server)
         made.append(Workspace(Credentials("ws", TOKEN, f"http://127.0.0.1:{server.server_address[1]}")))
         return made[-1]
@@ -71,8 +85,8 @@ def deployment(name: str, **changes: Any) -> dict[str, Any]:
     return {"metadata": {"id": name, "name": name}, "spec": {}, "status": status, **changes}
 
 
-def on_deployments(items: Any) -> Callable[[str, str], Answer]:
-    return lambda method, path: (200, items, {}) if path == "/deployments" else (404, {}, {})
+def on_deployments(items: Any) -> Callable[[str, str], Answer | None]:
+    return lambda method, path: (200, items, {}) if path == "/deployments" else None
 
 
 class TestListings:
@@ -119,12 +133,14 @@ class TestListings:
 class TestErrors:
     @pytest.mark.parametrize(
         ("status", "kind"),
-        [(400, Refused), (401, AuthError), (403, AuthError), (404, NotFound), (408, TransientError), (409, Conflict), (422, Refused)]
-        + [(425, TransientError), (429, TransientError), (500, TransientError), (503, TransientError)],
+        [
+            *((400, Refused), (401, AuthError), (403, AuthError), (404, NotFound), (408, TransientError), (409, Conflict)),
+            *((422, Refused), (425, TransientError), (429, TransientError), (500, TransientError), (503, TransientError)),
+        ],
     )
     def test_every_status(self, answering: Any, status: int, kind: type[EvalxError]) -> None:
         text = f"no, and your token is {TOKEN}"
-        workspace = answering(lambda method, path: (status, {"message": text}, {}) if method == "DELETE" else (404, {}, {}))
+        workspace = answering(lambda method, path: (status, {"message": text}, {}) if method == "DELETE" else None)
         for call in (lambda: workspace.delete_job("j"), lambda: workspace.delete_endpoint("e"), lambda: workspace.delete_secret("s")):
             with pytest.raises(kind) as caught:
                 call()
@@ -137,8 +153,9 @@ class TestErrors:
         assert TOKEN[:2] + "****" not in str(caught.value)
         assert "lep login" in (caught.value.hint or "")
 
-    @pytest.mark.parametrize("value", ["7", formatdate(time.time() + 7.5, usegmt=True)])
-    def test_retry_after_in_both_forms(self, answering: Any, value: str) -> None:
+    @pytest.mark.parametrize("as_date", [False, True])
+    def test_retry_after_in_both_forms(self, answering: Any, as_date: bool) -> None:
+        value = formatdate(time.time() + 7.5, usegmt=True) if as_date else "7"
         with pytest.raises(TransientError) as caught:
             answering(lambda *_: (429, {}, {"Retry-After": value})).delete_job("j")
         assert 5 < (caught.value.retry_after or 0) <= 8

@@ -134,10 +134,10 @@ def _joined(frames: _Set) -> Frames:
 
 
 def unpack(archive: bytes, folder: Path) -> tuple[Artifact, ...]:
-    """Replace `folder/results` by the results in the archive; returns those that were left where they are, by their path in the task's
-    folder there.
+    """Replace `folder/results` by the results in the archive; returns those that were left where they are, by their path there.
 
-    Raises ResultError for anything that is neither a plain file nor a folder below `results`, and for more than is sensible. Then nothing is replaced.
+    Raises ResultError for anything that is neither a plain file nor a folder below `results`, and for more than is sensible. Then
+    nothing is replaced.
     """
     part = folder / "results.part"
     shutil.rmtree(part, ignore_errors=True)

@@ -9,11 +9,12 @@ import email.utils
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from evalx.errors import AuthError, EvalxError, TransientError
+
+T = TypeVar("T")
 
 MAX_TEXT = 400
 
@@ -35,20 +36,18 @@ class Refused(EvalxError):
     """The platform, or the SDK before it, will never accept this."""
 
 
-@contextmanager
-def translated(what: str, *secrets: str) -> Iterator[None]:
-    """Run calls of the SDK. what: what is being done, for the message. secrets: never shown.
+def translated(what: str, call: Callable[[], T], *secrets: str) -> T:
+    """The result of a call of the SDK. what: what is being done, for the message. secrets: never shown.
 
     Raises NotFound, Conflict, Refused, AuthError and TransientError; exceptions of evalx pass.
     """
     try:
-        yield
+        return call()
     except EvalxError:
         raise
     except Exception as error:  # noqa: BLE001  every exception of the SDK is translated
         translation = translate(what, error, *secrets)
-    else:
-        return
+    # Out here, so that the SDK's exception, which holds the token, is not even its context.
     raise translation
 
 

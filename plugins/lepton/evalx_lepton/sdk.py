@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import field, frozen
 
-from evalx.errors import AuthError, PluginError
+from evalx.errors import AuthError, PluginError, TransientError
 from evalx_lepton.problems import LOGIN, NotFound, Refused, of_status, translated, validation
-from evalx_lepton.views import Endpoint, Job, Reason, Snapshot, View
+from evalx_lepton.reading import endpoint_view, item_id, job_view, snapshot
+from evalx_lepton.states import CRASHING
+from evalx_lepton.views import Endpoint, Job, Reason, Snapshot
+
+T = TypeVar("T")
 
 SUPPORTED = ((0, 47), (0, 48))
 """Versions of leptonai: from the first, up to but without the second."""
@@ -29,8 +33,8 @@ TIMEOUTS = (10.0, 60.0)
 PAGE = 500
 MAX_PAGES = 200
 
-MARK = "EVALX_"
-"""How evalx's labels and variables begin."""
+CRASHES = 3
+"""So often has the container of an endpoint ended when it is no more expected to come up."""
 
 ALIVE, ALIVE_AND_ARCHIVED = "alive_only", "alive_and_archive"
 
@@ -71,11 +75,7 @@ class Workspace:
         from requests.adapters import HTTPAdapter
 
         chosen = (credentials.workspace, credentials.token, credentials.url) if credentials else ()
-        with translated("log in", *([credentials.token] if credentials else [])):
-            try:
-                client = APIClient(*chosen)
-            except TypeError:  # what the SDK ends with if there is an id, but no token
-                raise AuthError("there is no token for the Lepton workspace", LOGIN) from None
+        client = translated("log in", lambda: _client(APIClient, chosen), *chosen[1:2])
         if not client.auth_token:
             raise AuthError("there is no token for the Lepton workspace", LOGIN)
         client._timeout = TIMEOUTS
@@ -101,9 +101,8 @@ class Workspace:
 
     @property
     def new_api(self) -> bool:
-        """Whether endpoints are those of the `/endpoints` routes. Asked once per process; raises AuthError, TransientError."""
-        with self._doing("ask for the workspace's features"):
-            return bool(self._client.new_deployment_api_enabled)
+        """Whether endpoints are those of the `/endpoints` routes. Asked once per process."""
+        return self._do("ask for the workspace's features", lambda: bool(self._client.new_deployment_api_enabled))
 
     @property
     def fingerprint(self) -> str:
@@ -112,42 +111,42 @@ class Workspace:
 
     def info(self) -> Mapping[str, Any]:
         """GET /workspace, as plain data."""
-        with self._doing("ask for the workspace"):
-            found: dict[str, Any] = self._client.info().model_dump(mode="json")
-            return found
+        found: dict[str, Any] = self._do("ask for the workspace", lambda: self._client.info().model_dump(mode="json"))
+        return found
 
     def node_groups(self) -> dict[str, str]:
         """Id → name."""
-        with self._doing("list node groups"):
-            return {str(group.metadata.id_): str(group.metadata.name or group.metadata.id_) for group in self._client.nodegroup.list_all()}
+        groups = self._do("list node groups", self._client.nodegroup.list_all)
+        return {str(group.metadata.id_): str(group.metadata.name or group.metadata.id_) for group in groups}
 
-    def shapes(self, purpose: str, node_group: str | None = None) -> list[str]:
+    def shapes(self, purpose: str) -> list[str]:
         """Names and ids of the shapes for `deployment` or `job`, in lower case."""
-        with self._doing("list shapes"):
-            found = self._client.shapes.list_shapes(node_group=node_group, purpose=purpose)
+        found = self._do("list shapes", lambda: self._client.shapes.list_shapes(purpose=purpose))
         names = {str(name).lower() for shape in found for name in (shape.metadata.id_, shape.metadata.name, shape.spec.name) if name}
         return sorted(names)
 
     # ------------------------------------------------------------------ secrets
 
     def secrets(self) -> dict[str, str]:
-        """Name → owner, of every secret that can be seen."""
-        with self._doing("list secrets"):
+        """Name → owner, of every secret that can be seen. Raises TransientError if there is one that the SDK cannot read."""
+
+        def ask() -> dict[str, str]:
             found = self._client.secret.list_all()
-            self._check_whole("list secrets", found)
+            if len(self._raw()) != len(found):
+                raise TransientError("list secrets: the answer holds an item that leptonai cannot read")
             return {secret.name: secret.owner or "" for secret in found}
+
+        return self._do("list secrets", ask)
 
     def create_secrets(self, values: Mapping[str, str]) -> None:
         """All in one call."""
         from leptonai.api.v2.types.secret import SecretItem
 
         items = [SecretItem(name=name, value=value, tags=["evalx"], visibility="private") for name, value in values.items()]
-        with self._doing("create the run's secrets", *values.values()):
-            self._client.secret.create(items)
+        self._do("create the run's secrets", lambda: self._client.secret.create(items), *values.values())
 
     def delete_secret(self, name: str) -> None:
-        with self._doing(f"delete secret {name}"):
-            self._client.secret.delete(name)
+        self._do(f"delete secret {name}", lambda: self._client.secret.delete(name))
 
     # ------------------------------------------------------------------ endpoints
 
@@ -155,120 +154,124 @@ class Workspace:
         """Raises Conflict if the name is taken."""
         from leptonai.api.v2.types.deployment import LeptonDeployment
 
-        name = body["metadata"]["id"]
-        with self._doing(f"create endpoint {name}"):
+        def create() -> None:
             self._client.deployment.create_with_response(LeptonDeployment(**body), tolerate_legacy_response=True)
+
+        self._do(f"create endpoint {body['metadata']['id']}", create)
 
     def endpoint(self, name: str) -> Endpoint | None:
         """None if there is none of that name."""
         try:
-            with self._doing(f"ask for endpoint {name}"):
-                return _endpoint(self._client.deployment.get(name))
+            return self._do(f"ask for endpoint {name}", lambda: endpoint_view(self._client.deployment.get(name)))
         except NotFound:
             return None
 
     def endpoints(self) -> Snapshot[Endpoint]:
-        with self._doing("list endpoints"):
-            api = self._client.deployment
-            found = api.list_all()
-            views = [_endpoint(item) for item in found if not (item.spec and item.spec.is_pod)]
-            return _snapshot(views, self._raw(), [_id(item) for item in found])
+        def ask() -> Snapshot[Endpoint]:
+            found = self._client.deployment.list_all()
+            views = [endpoint_view(item) for item in found if not (item.spec and item.spec.is_pod)]
+            return snapshot(views, self._raw(), [item_id(item) for item in found])
+
+        return self._do("list endpoints", ask)
 
     def delete_endpoint(self, name: str) -> None:
         """Raises NotFound if it is gone already."""
-        with self._doing(f"delete endpoint {name}"):
-            self._client.deployment.delete(name)
+        self._do(f"delete endpoint {name}", lambda: self._client.deployment.delete(name))
 
     def reasons(self, kind: str, name: str) -> list[Reason]:
         """Why a `job` or `endpoint` is not ready: of its replicas where the platform tells, and what its last events warn of."""
-        found: list[Reason] = []
-        with self._doing(f"ask why {kind} {name} is not ready"):
-            api = self._client.job if kind == "job" else self._client.deployment
-            if kind == "endpoint" and not self._client.new_deployment_api_enabled:
-                issues = api.get_readiness(name).root
-                found += [Reason(issue.reason.value, issue.message) for replica in issues.values() for issue in replica]
-            warnings = [event for event in api.get_events(name) if event.type_ == "Warning"]
-            found += [Reason(event.reason) for event in sorted(warnings, key=lambda event: event.last_observed_time)[-3:]]
-        return found
+        return self._do(f"ask why {kind} {name} is not ready", lambda: list(self._reasons(kind, name)))
+
+    def _reasons(self, kind: str, name: str) -> Iterator[Reason]:
+        api = self._client.job if kind == "job" else self._client.deployment
+        if kind == "endpoint" and not self._client.new_deployment_api_enabled:
+            issues = api.get_readiness(name).root
+            yield from (Reason(issue.reason.value, issue.message) for replica in issues.values() for issue in replica)
+            ends = [end for replica in api.get_termination(name).root.values() for end in replica]
+            if ends:
+                last = max(ends, key=lambda end: end.finished_at)
+                yield Reason(
+                    CRASHING if len(ends) >= CRASHES else "Restarted", f"ended {len(ends)} times, last with exit code {last.exit_code}"
+                )
+        warnings = [event for event in api.get_events(name) if event.type_ == "Warning"]
+        yield from (Reason(event.reason) for event in sorted(warnings, key=lambda event: event.last_observed_time)[-3:])
 
     # ------------------------------------------------------------------ jobs
 
     def create_job(self, body: Mapping[str, Any]) -> Job:
         from leptonai.api.v2.types.job import LeptonJob
 
-        with self._doing(f"create job {body['metadata']['id']}"):
-            return _job(self._client.job.create(LeptonJob(**body)))
+        return self._do(f"create job {body['metadata']['id']}", lambda: job_view(self._client.job.create(LeptonJob(**body))))
 
     def job(self, job_id: str, *, archived: bool = True) -> Job | None:
         """None if there is no such job. archived: also one that Lepton has put away."""
+        mode = ALIVE_AND_ARCHIVED if archived else ALIVE
         try:
-            with self._doing(f"ask for job {job_id}"):
-                return _job(self._client.job.get(job_id, job_query_mode=ALIVE_AND_ARCHIVED if archived else ALIVE))
+            return self._do(f"ask for job {job_id}", lambda: job_view(self._client.job.get(job_id, job_query_mode=mode)))
         except NotFound:
             return None
 
     def jobs(self, part_of_name: str, *, archived: bool) -> Snapshot[Job]:
         """All jobs whose name contains that, by name. archived: also those that are over for so long that Lepton has put them away."""
-        mode = ALIVE_AND_ARCHIVED if archived else ALIVE
+        return self._do("list jobs", lambda: self._jobs(part_of_name, ALIVE_AND_ARCHIVED if archived else ALIVE))
+
+    def _jobs(self, part_of_name: str, mode: str) -> Snapshot[Job]:
         views: dict[str, Job] = {}
         raw: list[Any] = []
         read: list[str] = []
-        with self._doing("list jobs"):
-            for page in range(1, MAX_PAGES):
-                found = self._client.job.list_all(job_query_mode=mode, q=part_of_name, page=page, page_size=PAGE)
-                items = self._raw()
-                raw += items
-                read += [_id(item) for item in found]
-                known = len(views)
-                views |= {str(item.metadata.id_): _job(item) for item in found}
-                if len(items) < PAGE or len(views) == known:
-                    break
-            wanted = [view for view in views.values() if part_of_name in view.name]
-            return _snapshot(wanted, raw, read)
+        for page in range(1, MAX_PAGES):
+            found = self._client.job.list_all(job_query_mode=mode, q=part_of_name, page=page, page_size=PAGE)
+            items, known = self._raw(), len(views)
+            raw += items
+            read += [item_id(item) for item in found]
+            views |= {str(item.metadata.id_): job_view(item) for item in found}
+            if len(items) < PAGE or len(views) == known:
+                break
+        return snapshot([view for view in views.values() if part_of_name in view.name], raw, read)
 
     def delete_job(self, job_id: str) -> None:
         """Raises NotFound if it is gone already."""
-        with self._doing(f"delete job {job_id}"):
-            self._client.job.delete(job_id)
+        self._do(f"delete job {job_id}", lambda: self._client.job.delete(job_id))
 
     def stop_job(self, job_id: str) -> None:
         """Ask it to end; it stays, with its log. Raises NotFound."""
-        with self._doing(f"stop job {job_id}"):
-            self._client.job.update(job_id, {"spec": {"stopped": True}})
+        self._do(f"stop job {job_id}", lambda: self._client.job.update(job_id, {"spec": {"stopped": True}}))
 
     # ------------------------------------------------------------------ logs
 
     def log_page(self, kind: str, name: str, start: int, end: int, limit: int) -> list[tuple[int, str]]:
         """Lines of the log history with their times, oldest first. kind: `job` or `endpoint`; times are ns since the epoch."""
         what = {"name_or_job" if kind == "job" else "name_or_deployment": name}
-        with self._doing(f"read the log of {kind} {name}"):
+
+        def ask() -> list[tuple[int, str]]:
             answer = self._client.log.get_log(**what, start=str(start), end=str(end), limit=limit, direction="forward")
             streams = (answer.get("data") or {}).get("result") or []
-            lines = [(int(value[0]), str(value[1])) for stream in streams for value in stream.get("values") or []]
-        return sorted(lines, key=lambda line: line[0])
+            return [(int(value[0]), str(value[1])) for stream in streams for value in stream.get("values") or []]
+
+        return sorted(self._do(f"read the log of {kind} {name}", ask), key=lambda line: line[0])
 
     def replicas(self, kind: str, name: str) -> list[str]:
         """Ids of the replicas of a `job` or `endpoint`, in the platform's order. Raises NotFound."""
-        with self._doing(f"list the replicas of {kind} {name}"):
-            api = self._client.job if kind == "job" else self._client.deployment
-            return [str(replica.metadata.id_ or replica.id_) for replica in api.get_replicas(name)]
+        api = self._client.job if kind == "job" else self._client.deployment
+        found = self._do(f"list the replicas of {kind} {name}", lambda: api.get_replicas(name))
+        return [str(replica.metadata.id_ or replica.id_) for replica in found]
 
     def live_log(self, kind: str, name: str, replica: str, idle: float) -> Iterator[bytes]:
         """What a replica prints, as it comes. Ends with the replica, or raises TransientError after `idle` seconds of silence."""
         route = "jobs" if kind == "job" else "endpoints" if self.new_api else "deployments"
-        what = f"read the live log of {kind} {name}"
-        with self._doing(what):
-            # Not by the SDK's own method: it decodes piece by piece and fails on characters that are cut in two.
-            answer = self._client._get(f"/{route}/{name}/replicas/{replica}/log", stream=True, timeout=(TIMEOUTS[0], idle))
-            with answer:
-                if answer.status_code >= 400:
-                    raise of_status(what, answer.status_code, "")
-                yield from answer.iter_content(chunk_size=None)
+        path, what = f"/{route}/{name}/replicas/{replica}/log", f"read the live log of {kind} {name}"
+        # Not by the SDK's own method: it decodes piece by piece and fails on characters that are cut in two.
+        with self._do(what, lambda: self._client._get(path, stream=True, timeout=(TIMEOUTS[0], idle))) as answer:
+            if answer.status_code >= 400:
+                raise of_status(what, answer.status_code, "")
+            pieces = answer.iter_content(chunk_size=None)
+            while (piece := self._do(what, lambda: next(pieces, None))) is not None:
+                yield piece
 
     # ------------------------------------------------------------------ helpers
 
-    def _doing(self, what: str, *secrets: str) -> Any:
-        return translated(what, self._token, *secrets)
+    def _do(self, what: str, call: Callable[[], T], *secrets: str) -> T:
+        return translated(what, call, self._token, *secrets)
 
     def _raw(self) -> list[Any]:
         """The items of the listing that this thread has just read, before the SDK took out what it cannot read."""
@@ -278,9 +281,12 @@ class Workspace:
             raise TypeError("not a list")
         return items
 
-    def _check_whole(self, what: str, found: Sequence[Any]) -> None:
-        if len(self._raw()) != len(found):
-            raise of_status(what, 500, "the answer holds an item that leptonai cannot read")
+
+def _client(make: Callable[..., Any], arguments: Sequence[str]) -> Any:
+    try:
+        return make(*arguments)
+    except TypeError:  # what the SDK ends with if there is an id, but no token
+        raise AuthError("there is no token for the Lepton workspace", LOGIN) from None
 
 
 # ---------------------------------------------------------------------- without a workspace
@@ -335,68 +341,3 @@ def refuse(kind: str, body: Mapping[str, Any]) -> None:
     """Raises Refused if the SDK would change or refuse the body."""
     if problems := problems_of(kind, body):
         raise Refused("; ".join(problems))
-
-
-# ---------------------------------------------------------------------- the SDK's types into evalx's
-
-
-def _endpoint(item: Any) -> Endpoint:
-    status = item.status
-    state = status.state.value if status else "UNK"
-    if status and status.phase is not None and state == "Not Ready":
-        state = status.phase.value  # older clients are shown "Not Ready" for what is stopped
-    return Endpoint(
-        name=str(item.metadata.name or item.metadata.id_),
-        state=state,
-        url=(status.endpoint.external_endpoint or "") if status else "",
-        marks=_marks(item),
-        owner=item.metadata.created_by or item.metadata.owner or "",
-        created=_seconds(item.metadata.created_at),
-    )
-
-
-def _job(item: Any) -> Job:
-    status = item.status
-    return Job(
-        id=str(item.metadata.id_),
-        name=str(item.metadata.name or item.metadata.id_),
-        state=status.state.value if status and status.state else "UNK",
-        marks=_marks(item),
-        owner=item.metadata.created_by or item.metadata.owner or "",
-        created=_seconds(item.metadata.created_at or (status.creation_time if status else None)),
-        ended=_seconds(status.completion_time if status else None),
-    )
-
-
-def _marks(item: Any) -> dict[str, str]:
-    """Labels where the platform keeps them, else the environment."""
-    env = {variable.name: variable.value or "" for variable in (item.spec.envs if item.spec else None) or []}
-    labels = item.metadata.labels or {}
-    return {name: value for name, value in {**env, **labels}.items() if name.startswith(MARK)}
-
-
-def _seconds(milliseconds: int | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000
-
-
-def _id(item: Any) -> str:
-    return str(item.metadata.id_ or item.metadata.name)
-
-
-def _snapshot(views: Sequence[View], raw: Sequence[Any], read: Sequence[str]) -> Snapshot[View]:
-    """raw: the items as they came. read: ids of those that the SDK could read."""
-    items: dict[str, tuple[View, ...]] = {}
-    for view in views:
-        items[view.name] = (*items.get(view.name, ()), view)
-    if len(raw) == len(read):
-        return Snapshot(items)
-    dropped = [_raw_names(item) for item in raw]
-    lost = [names for names in dropped if not set(names) & set(read)]
-    return Snapshot(items, frozenset(name for names in lost for name in names), blind=not all(lost))
-
-
-def _raw_names(item: Any) -> list[str]:
-    """Name and id of an item as it came, as far as it has them."""
-    data = item.get("metadata") if isinstance(item, dict) else None
-    found = [data.get(key) for key in ("id", "name")] if isinstance(data, dict) else []
-    return [name for name in found if isinstance(name, str) and name]
