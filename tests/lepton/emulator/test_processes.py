@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from leptonai.api.v2.client import APIClient
 from tests.lepton.emulator.conftest import Emulate, job, log_text, sdk, until, until_job
 
 from evalx_lepton.emulator import Emulator
+from evalx_lepton.emulator.processes import Launch, Processes
 
 FAMILY = """
 sleep 600 &
@@ -148,3 +150,29 @@ def test_it_listens_on_loopback_only(emulate: Emulate) -> None:
     sockets = [found for found in psutil.Process(os.getpid()).net_connections("tcp") if found.status == psutil.CONN_LISTEN]
     assert emulator.port in {found.laddr.port for found in sockets}
     assert {found.laddr.ip for found in sockets} == {"127.0.0.1"}
+
+
+def test_a_family_that_is_ended_while_it_grows_leaves_nothing(tmp_path: Path) -> None:
+    left: list[str] = []
+
+    async def start_and_stop_many() -> None:
+        processes, ended = Processes(), asyncio.Semaphore(0)
+        await processes.open(tmp_path / "scratch")
+
+        def look(name: str) -> None:
+            left.extend(f"{name}: {process}" for process in marked(name))
+            ended.release()
+
+        for number in range(30):
+            name = f"family-{number}"
+            env = {"PATH": os.environ["PATH"], "LEPTON_JOB_NAME": name}
+            launch = Launch(["/bin/sh", "-c", FAMILY], env, tmp_path, tmp_path / "log")
+            processes.launch(name, launch, lambda _code, name=name: look(name))
+            await asyncio.sleep(number * 0.001)
+            processes.stop(name, 0.005)
+        for _ in range(30):
+            await ended.acquire()
+        await processes.close()
+
+    asyncio.run(start_and_stop_many())
+    assert left == []

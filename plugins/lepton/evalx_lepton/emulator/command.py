@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from evalx.cli.options import common_options
+from evalx.cli.options import asked, common_options
 
 MISSING = "the emulated workspace needs starlette and uvicorn"
 INSTALL = "pip install 'evalx[lepton]'"
@@ -45,7 +45,8 @@ def emulate(port: int, path: Path | None, state: Path | None, as_json: bool) -> 
     try:
         with Emulator(settings, state=state, port=port) as emulator:
             emulator.write_address()
-            click.echo(json.dumps(emulator.address()) if as_json else _greeting(emulator.url, emulator.environment()))
+            if as_json or asked().verbosity >= 0:
+                click.echo(json.dumps(emulator.address()) if as_json else _greeting(emulator.url, emulator.environment()))
             over.wait()
     except OSError as error:
         raise ConfigError(f"cannot listen on 127.0.0.1:{port}: {error.strerror}", "choose another --port, or none") from error

@@ -36,6 +36,11 @@ RECHECK = 0.05
 """Seconds until processes that were just killed are looked for again."""
 
 NOT_STARTED = 127
+"""Exit code of a workload whose program cannot be run, as of a shell."""
+
+ENVIRONMENT_END = 48
+"""Position in /proc/<pid>/stat, after the name, of the address at which the environment ends; 0 while there is none."""
+
 FATAL = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -194,11 +199,11 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
 def _kill_orphans(name: str, leaders: dict[int, str]) -> bool:
     """Kill what a workload left behind and was adopted. Their own children are adopted next: call again until it returns False."""
     mark = f"{MARK}={name}".encode()
-    found = [pid for pid in _children() if pid not in leaders and _bears(pid, mark)]
-    for pid in found:
+    belongs = {pid: _bears(pid, mark) for pid in _children() if pid not in leaders}
+    for pid in [pid for pid, bears in belongs.items() if bears]:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    return bool(found)
+    return any(bears is not False for bears in belongs.values())
 
 
 def _kill_children() -> bool:
@@ -214,11 +219,22 @@ def _children() -> list[int]:
     return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _bears(pid: int, mark: bytes) -> bool:
+def _bears(pid: int, mark: bytes) -> bool | None:
+    """Whether a child has the mark in its environment. None: that cannot be told just now, since it is ending (its own children will
+    be adopted then), or about to run another program."""
+    folder = Path(f"/proc/{pid}")
     try:
-        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        content = (folder / "environ").read_bytes()
+        if not content:
+            facts = (folder / "stat").read_bytes().rpartition(b")")[2].split()
+            if facts[ENVIRONMENT_END] == b"0":
+                return None
+            content = (folder / "environ").read_bytes()  # it may have got its environment between the two looks
+    except ProcessLookupError:
+        return None
     except OSError:
         return False
+    return mark in content.split(b"\0")
 
 
 def main(descriptor: int, scratch: str) -> None:
