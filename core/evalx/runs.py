@@ -50,6 +50,19 @@ class RunSummary:
     abandoned: bool = False
 
 
+@contextmanager
+def _signals_put_back() -> Iterator[None]:
+    """A program that uses evalx gets its own handling of signals back."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handling in before.items():
+                signal.signal(number, handling if handling is not None else signal.SIG_DFL)
+
+
+@_signals_put_back()
 def start(config: Config, *, observers: Sequence[object] = (), trust_commands: bool = False, fail_fast: bool = False) -> RunSummary:
     """Run what the config describes, to the end.
 
@@ -67,6 +80,7 @@ def start(config: Config, *, observers: Sequence[object] = (), trust_commands: b
         return _drive(run, journal, fail_fast=fail_fast)
 
 
+@_signals_put_back()
 def resume(run_id: str, *, observers: Sequence[object] = (), trust_commands: bool = False, fail_fast: bool = False) -> RunSummary:
     """Go on with a run whose process is gone: adopt what is alive, run what has no score, clean up.
 
@@ -77,6 +91,7 @@ def resume(run_id: str, *, observers: Sequence[object] = (), trust_commands: boo
         return _drive(run, journal, fail_fast=fail_fast)
 
 
+@_signals_put_back()
 def cleanup(run_id: str, *, observers: Sequence[object] = (), reason: str = "cleaned up before it was finished") -> RunSummary:
     """End a run whose process is gone: keep every result that is there, delete everything else. Repeatable.
 
@@ -188,10 +203,15 @@ def _warn(journal: Journal, message: str) -> None:
 
 async def _execute(driver: Driver) -> bool:
     """The driver's work under signal handlers: the first signal stops the run, the second stops waiting. True if there was a second."""
+    loop = asyncio.get_running_loop()
     work = asyncio.ensure_future(driver.execute())
 
     def on_signal(number: signal.Signals) -> None:
         if driver.run.stopping.is_set():
+            loop.set_exception_handler(_all_but_cancelled)
+            for each in SIGNALS:  # what is left is told in a moment: a third must not come between
+                loop.remove_signal_handler(each)
+                signal.signal(each, signal.SIG_IGN)
             work.cancel()
         else:
             driver.stop(f"interrupted by {number.name}", SIGNALS[number])
@@ -199,12 +219,18 @@ async def _execute(driver: Driver) -> bool:
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+                loop.add_signal_handler(number, on_signal, number)
     try:
         await work
     except asyncio.CancelledError:
         return True
     return False
+
+
+def _all_but_cancelled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What the user has stopped waiting for is broken off on purpose: asyncio need not report it."""
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
 
 
 def _summarise(run: RunContext, driver: Driver, abandoned: bool) -> RunSummary:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -64,6 +65,21 @@ def test_the_second_signal_ends_the_waiting(lab: Any) -> None:
     assert lab.alive()
     cleaned = lab.evalx("cleanup", "last")
     assert cleaned.code == 0 and not lab.alive()
+
+
+@pytest.mark.parametrize("number", [2, 10])
+def test_signals_upon_signals_while_a_task_runs(lab: Any, number: int) -> None:
+    process = lab.start("run", lab.config(lab.shell("deaf", "trap '' TERM; while :; do sleep 0.1; done")), "--display", "plain")
+    lab.until_event("running", "deaf")
+    process.send_signal(signal.SIGINT)
+    lab.until_event("cancelling")
+    for _ in range(number - 1):
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+    done = lab.end(process)
+    assert done.code == 7 and f"evalx cleanup {lab.run_id}" in done.err
+    assert lab.evalx("cleanup", "last").code == 0 and not lab.alive()
 
 
 def test_a_signal_during_cleanup_is_no_excuse(lab: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from evalx.cli.driving import ending, show
+from evalx.cli.driving import ending, heed, show
 from evalx.cli.options import common_options
 from evalx.errors import ExitCode
 
@@ -23,5 +23,6 @@ def command(run: str, now: bool, as_json: bool) -> int:
 
     with ending(run) as (run_id, display):
         summary = runs.cancel(run_id, now=now, observers=[display])
+        heed(summary)
     show(Account.of(summary), "auto", as_json)
     return int(ExitCode.DIRTY if summary.left else ExitCode.OK)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalx.cli.driving import ending
+from evalx.cli.driving import ending, heed
 from evalx.cli.options import common_options
 from evalx.cli.output import emit, tell, write
 from evalx.errors import EvalxError, ExitCode
@@ -93,6 +93,7 @@ def _clean(found: Sequence[Left], as_json: bool) -> int:
         try:
             with ending(record.run_id) as (run_id, display):
                 summary = runs.cleanup(run_id, observers=[display])
+                heed(summary)
         except EvalxError as error:
             failures.append(error)
             continue

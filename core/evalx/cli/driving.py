@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -43,9 +44,19 @@ def drive(work: Callable[[Display], RunSummary], display: str, as_json: bool, pr
         if prepare is not None:
             prepare(shown)
         summary = work(shown)
+        heed(summary)
     show(Account.of(summary), display, as_json)
-    asked().at_once = summary.abandoned
     return int(summary.exit_code)
+
+
+def heed(summary: RunSummary) -> None:
+    """If the user has stopped waiting: say what is left, whatever signals still come, and end without waiting for hook calls."""
+    if summary.abandoned:
+        from evalx.runs import SIGNALS
+
+        asked().at_once = True
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def show(account: Account, display: str, as_json: bool) -> None:
