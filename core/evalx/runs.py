@@ -35,13 +35,14 @@ CANCEL_PATIENCE = 600.0
 
 @frozen
 class RunSummary:
-    """How a run ended. results: one per task that has one, by index. left: names of resources that may still be alive. abandoned: the
-    user stopped waiting for the cleanup, and hook calls may still be under way in this process."""
+    """How a run ended. tasks: how many it has. results: one per task that has one, by index. left: names of resources that may still be
+    alive. abandoned: the user stopped waiting for the cleanup, and hook calls may still be under way in this process."""
 
     run_id: str
     directory: Path
     outcome: RunOutcome
     cleanliness: Cleanliness
+    tasks: int
     results: tuple[TaskResult, ...]
     left: tuple[str, ...]
     exit_code: ExitCode
@@ -249,6 +250,7 @@ def _summarise(run: RunContext, driver: Driver, abandoned: bool) -> RunSummary:
         directory=run.directory,
         outcome=outcome,
         cleanliness=Cleanliness.DIRTY if driver.left else Cleanliness.CLEAN,
+        tasks=len(run.plan.tasks),
         results=results,
         left=driver.left,
         exit_code=_exit_code(driver, outcome),

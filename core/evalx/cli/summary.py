@@ -53,7 +53,7 @@ class Account:
             directory=summary.directory,
             condition=summary.outcome.value.replace("_", " "),
             outcome=summary.outcome.value,
-            tasks=len(summary.results),
+            tasks=summary.tasks,
             results=summary.results,
             left=summary.left,
             exit_code=int(summary.exit_code),
