@@ -27,7 +27,8 @@ CALLS_IN_A_ROW = 12
 """workspace, node groups, shapes, secrets; secret, create endpoint; list, health, token; create job; list, logs."""
 
 SERVER = Path(__file__).with_name("small_server.py")
-WORK = 'sleep {seconds}; mkdir -p {{results}}; echo \'{{{{"schema": 1, "metrics": [{{{{"name": "x", "value": 1}}}}]}}}}\' > {{results}}/results.json'
+RESULTS = '{{{{"schema": 1, "metrics": [{{{{"name": "x", "value": 1}}}}]}}}}'
+WORK = f"sleep {TASK}; mkdir -p {{results}}; echo '{RESULTS.format()}' > {{results}}/results.json"
 
 
 def main() -> None:
@@ -90,12 +91,20 @@ def evalx(folder: Path, tasks: int, shared: bool, emulator: Emulator) -> tuple[f
         _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        raise RuntimeError((folder / "out").read_text()[:3000])
+        raise RuntimeError(_complaint((folder / "out").read_text()))
     return time.perf_counter() - started, usage, next((folder / "runs").iterdir())
 
 
+def _complaint(output: str) -> str:
+    """The reasons in what a run that failed has printed."""
+    try:
+        return "; ".join(f"{result['task']}: {result['reason']}" for result in json.loads(output)["results"] if result["reason"])
+    except (ValueError, KeyError):
+        return output[-3000:]
+
+
 def config(folder: Path, tasks: int, shared: bool) -> dict[str, Any]:
-    command = ["sh", "-c", WORK.format(seconds=TASK)]
+    command = ["sh", "-c", WORK]
     task = {"harness": "command", "container": "job:1", "harness_config": {"command": command}}
     return {
         "defaults": [{"execution": "lepton/default"}, "_self_"],

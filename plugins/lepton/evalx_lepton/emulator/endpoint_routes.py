@@ -32,10 +32,10 @@ async def create(call: Call) -> Any:
         raise conflict(KIND, name, "is being deleted" if space.endpoints[name].deleted_at else "already exists")
     visibility = str(_metadata(body).get("visibility") or "public")
     endpoint = Endpoint(space, name, dict(body["spec"]), _labels(call), visibility)
-    space.endpoints[name] = endpoint
-    await endpoint.proxy.open()
     generated = _says_nothing_of_access(endpoint.spec) and space.settings.secure_defaults and endpoint.generate_token()
     endpoint.scale("Starting")
+    space.endpoints[name] = endpoint  # from now on others see it, while its port is being opened
+    await endpoint.proxy.open()
     space.advance()
     answer = space.family.render(endpoint)
     if generated:
