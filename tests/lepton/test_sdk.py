@@ -24,17 +24,17 @@ TOKEN = "nvapi-canary-0123456789"
 Answer = tuple[int, Any, dict[str, str]]
 
 QUOTA = {"cpu": 0, "memory": 0, "accelerator_num": 0}
-INFO = dict(
-    build_time="",
-    git_commit="1.0.0",
-    workspace_name="ws",
-    workspace_tier="",
-    workspace_state="normal",
-    supported_shapes={},
-    workspace_disk_usage_bytes=0,
-    resource_quota={"limit": QUOTA, "used": QUOTA},
-    workloads={f"num_{what}": 0 for what in ("deployments", "jobs", "pods", "secrets", "image_pull_secrets")},
-)
+INFO = {
+    "build_time": "",
+    "git_commit": "1.0.0",
+    "workspace_name": "ws",
+    "workspace_tier": "",
+    "workspace_state": "normal",
+    "supported_shapes": {},
+    "workspace_disk_usage_bytes": 0,
+    "resource_quota": {"limit": QUOTA, "used": QUOTA},
+    "workloads": {f"num_{what}": 0 for what in ("deployments", "jobs", "pods", "secrets", "image_pull_secrets")},
+}
 
 
 @pytest.fixture

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalx.errors import ConfigError, EvalxError
 from evalx_lepton.sdk import Credentials
+
+if TYPE_CHECKING:
+    import psutil
 
 START_PATIENCE, STOP_PATIENCE = 60.0, 30.0
 SAME_START = 2.0
@@ -58,6 +59,47 @@ def check_settings(settings: Any) -> None:
 
 def stop(run_directory: Path) -> bool:
     """End the run's emulator and all its processes; whether there is none any more."""
+    import psutil
+
+    process = _process(_address(emulator_folder(run_directory)))
+    if process is None:
+        return True
+    try:
+        process.terminate()
+        process.wait(STOP_PATIENCE)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        process.kill()  # what it started notices, and ends
+        return False
+    return True
+
+
+def runs(run_directory: Path) -> bool:
+    """Whether the run's emulator is there."""
+    return _address(emulator_folder(run_directory)) is not None
+
+
+def purge(run_directory: Path) -> bool:
+    """Remove the emulator's storage, once it has ended."""
+    ended = stop(run_directory)
+    if ended:
+        shutil.rmtree(emulator_folder(run_directory) / "storage", ignore_errors=True)
+    return ended
+
+
+def check_settings(settings: Any) -> None:
+    """Raises ConfigError if the settings of the emulator are wrong."""
+    from evalx_lepton.emulator.settings import load, parse
+
+    if isinstance(settings, Mapping):
+        parse(settings, "execution.lepton_platform.emulator.settings")
+    elif settings is not None:
+        load(Path(str(settings)).expanduser())
+
+
+def stop(run_directory: Path) -> bool:
+    """End the run's emulator and all its processes; whether there is none any more."""
     address = _address(emulator_folder(run_directory))
     if address is None:
         return True
@@ -72,15 +114,24 @@ def stop(run_directory: Path) -> bool:
 
 def _address(folder: Path) -> dict[str, Any] | None:
     """The address of an emulator that lives."""
+    try:
+        found: dict[str, Any] = json.loads((folder / "address.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return found if _process(found) is not None else None
+
+
+def _process(address: dict[str, Any] | None) -> psutil.Process | None:
+    """The process that an address names, if it lives."""
     import psutil
 
     try:
-        found: dict[str, Any] = json.loads((folder / "address.json").read_text())
-        process = psutil.Process(found["pid"])
-        alive = abs(process.create_time() - found["started"]) < SAME_START and process.status() != psutil.STATUS_ZOMBIE
-    except (OSError, ValueError, psutil.NoSuchProcess):
+        process = psutil.Process(address["pid"]) if address else None
+        if process is None or process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return process if abs(process.create_time() - (address or {})["started"]) < SAME_START else None
+    except (psutil.NoSuchProcess, KeyError):
         return None
-    return found if alive else None
 
 
 def _start(folder: Path, settings: Any) -> dict[str, Any]:
