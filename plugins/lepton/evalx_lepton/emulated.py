@@ -75,43 +75,6 @@ def stop(run_directory: Path) -> bool:
     return True
 
 
-def runs(run_directory: Path) -> bool:
-    """Whether the run's emulator is there."""
-    return _address(emulator_folder(run_directory)) is not None
-
-
-def purge(run_directory: Path) -> bool:
-    """Remove the emulator's storage, once it has ended."""
-    ended = stop(run_directory)
-    if ended:
-        shutil.rmtree(emulator_folder(run_directory) / "storage", ignore_errors=True)
-    return ended
-
-
-def check_settings(settings: Any) -> None:
-    """Raises ConfigError if the settings of the emulator are wrong."""
-    from evalx_lepton.emulator.settings import load, parse
-
-    if isinstance(settings, Mapping):
-        parse(settings, "execution.lepton_platform.emulator.settings")
-    elif settings is not None:
-        load(Path(str(settings)).expanduser())
-
-
-def stop(run_directory: Path) -> bool:
-    """End the run's emulator and all its processes; whether there is none any more."""
-    address = _address(emulator_folder(run_directory))
-    if address is None:
-        return True
-    os.kill(address["pid"], signal.SIGTERM)
-    deadline = time.monotonic() + STOP_PATIENCE
-    while _address(emulator_folder(run_directory)) is not None:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def _address(folder: Path) -> dict[str, Any] | None:
     """The address of an emulator that lives."""
     try:
