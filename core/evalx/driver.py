@@ -124,7 +124,7 @@ class Driver:
                 await asyncio.sleep(TEARDOWN_PAUSE)
             self._torn_down = True
         except EvalxError as error:
-            reason = f"teardown: {in_words(error)}"
+            reason = f"what belongs to the run as a whole may not be gone: {in_words(error)}"
             self.ledger.write(lambda: self.journal.note("warning", reason=reason))
 
     async def _heartbeat(self) -> None:
