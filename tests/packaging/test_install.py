@@ -84,12 +84,8 @@ def test_the_sdist_holds_what_it_takes_to_test_it(distributions: Path) -> None:
 def test_the_wheel_holds_the_packages_the_configs_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert {name.partition("/")[0] for name in names} == {
-        "evalx",
-        "evalx_local",
-        "evalx_quickstart",
-        f"evalx-{evalx.__version__}.dist-info",
-    }
+    packages = {Path(folder).name for folder in SETTINGS["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
+    assert {name.partition("/")[0] for name in names} == {*packages, f"evalx-{evalx.__version__}.dist-info"}
     assert {f"evalx/_configs/{path.relative_to(ROOT / 'configs')}" for path in (ROOT / "configs").rglob("*.yaml")} <= set(names)
     assert [name for name in names if name.startswith("evalx/_configs/") and not name.endswith(".yaml")] == []
     assert {"evalx/py.typed", "evalx_local/py.typed"} <= set(names)
