@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from evalx.errors import ConfigError
 from evalx.model import EndpointHandle, EnvValue, Handle, Outcome, RunPlan, Secret, Site, Spec, TaskCommand, TaskResult, TaskSpec
@@ -135,11 +135,20 @@ class RunContext:
         )
 
     def report(
-        self, subject: Spec | Handle, phase: str, reason: str | None = None, done: int | None = None, total: int | None = None
+        self,
+        subject: Spec | Handle,
+        phase: str,
+        reason: str | None = None,
+        done: int | None = None,
+        total: int | None = None,
+        activity: int | None = None,
     ) -> None:
-        """Say how something is doing while a hook answers "not yet": a word for the phase, why, and done of total samples if known."""
+        """Say how something is doing while a hook answers "not yet": a word for the phase, why, and done of total samples if known.
+
+        activity: any number that changes while it is not stuck (the size of its log, say); nobody is shown it, but it counts as progress.
+        """
         spec = subject if not hasattr(subject, "spec") else subject.spec
-        self._reports[self.resource_name(spec)] = Report(phase, reason, done, total)
+        self._reports[self.resource_name(spec)] = Report(phase, reason, done, total, activity)
 
     def last_report(self, spec: Spec) -> Report | None:
         """What was last said of a spec."""
@@ -154,3 +163,8 @@ class Report:
     reason: str | None = None
     done: int | None = None
     total: int | None = None
+    activity: int | None = None
+
+    def looks_like(self, other: Report | None) -> bool:
+        """Whether both say the same to a user."""
+        return other is not None and evolve(self, activity=None) == evolve(other, activity=None)

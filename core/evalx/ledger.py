@@ -169,12 +169,14 @@ class Ledger:
         await asyncio.wait([self.write(partial(self._journal.task, spec, state, reason=result.reason, result=result))])
 
     def progress(self, spec: Spec) -> bool:
-        """Tell what a hook has reported of the spec, if that is news; whether it was."""
-        report = self._run.last_report(spec)
-        name = self._run.resource_name(spec)
-        if report is None or report == self._reported.get(name):
+        """Tell what a hook has reported of the spec, if that is news. Whether anything has moved since the last time."""
+        report, name = self._run.last_report(spec), self._run.resource_name(spec)
+        before = self._reported.get(name)
+        if report is None or report == before:
             return False
         self._reported[name] = report
+        if report.looks_like(before):
+            return True
         kind = "task" if isinstance(spec, TaskSpec) else "endpoint"
         data = {"subject": kind, "phase": report.phase, "done": report.done, "total": report.total}
         self.write(partial(self._journal.note, "progress", spec.name, reason=report.reason, data=data))

@@ -88,11 +88,23 @@ def resume(run_id: str, *, observers: Sequence[object] = (), trust_commands: boo
     Raises RunBusy if a live process owns it, RunNotFound.
     """
     with _reopened(run_id, observers, trust_commands) as (run, journal):
-        refuse(run.plugins.hooks(run).preflight())
+        try:
+            refuse(run.plugins.hooks(run).preflight())
+        except EvalxError as error:
+            raise _with_what_is_left(error, journal) from error.__cause__
         return _drive(run, journal, fail_fast=fail_fast)
 
 
 @_signals_put_back()
+def _with_what_is_left(error: EvalxError, journal: Journal) -> EvalxError:
+    """An error that keeps a run from being resumed: what the run has left alive is worse."""
+    left = [record.name for record in journal.resources() if record.state.may_exist]
+    if left:
+        error.exit_code = ExitCode.DIRTY
+        error.add_note(f"of this run may be alive: {', '.join(left)}; evalx cleanup {journal.record.run_id} deletes it")
+    return error
+
+
 def cleanup(run_id: str, *, observers: Sequence[object] = (), reason: str = "cleaned up before it was finished") -> RunSummary:
     """End a run whose process is gone: keep every result that is there, delete everything else. Repeatable.
 

@@ -278,6 +278,27 @@ def test_a_wait_in_which_nothing_moves_is_ended(bench: Bench, world: World) -> N
     assert bench.outcomes() == {"a": Outcome.SKIPPED} and not world.alive
 
 
+def test_activity_counts_as_progress_and_is_not_told(bench: Bench, world: World) -> None:
+    class Busy(InMemoryExecutor):
+        polls = 0
+
+        @hookimpl
+        def collect(self, run, handle):  # type: ignore[no-untyped-def]
+            result = super().collect(run, handle)
+            self.polls += 1
+            run.report(handle, "running", activity=self.polls)
+            return result
+
+    world.endings["a"] = Ending(polls=100)
+    world.poll_interval = 0.005
+    run = make_run(bench.path, Busy(world), *pairs("a"), limits=Limits(no_progress=0.1))
+    with Store() as store, store.create(run.plan, run.directory, "") as journal:
+        done = Driver(run, journal, run.plugins.hooks(run))
+        asyncio.run(done.execute())
+        told = [event for event in store.events(run.run_id) if event.kind == "progress" and event.data["subject"] == "task"]
+    assert done.ledger.results[0].outcome is Outcome.PASSED and len(told) == 1
+
+
 def test_a_hook_that_hangs_does_not_hold_up_the_others(bench: Bench, world: World) -> None:
     world.add(Fault("wait_ready", "a", hang=True))
     try:

@@ -14,7 +14,7 @@ import click
 from evalx import __version__
 from evalx.cli.errors import report
 from evalx.cli.options import Asked, verbosity_options
-from evalx.errors import ExitCode
+from evalx.errors import ConfigError, ExitCode
 
 SECTIONS = {
     "Evaluate": {
@@ -121,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     _open_missing_streams()
     stdout = sys.stdout
     try:
+        _check_folder()
         code = cli.main(args=args, prog_name="evalx", obj=asked, standalone_mode=False)
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 -- whatever it is, the user gets a sentence and an exit code
@@ -131,6 +132,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stderr.flush()
         os._exit(int(code or 0))
     sys.exit(int(code or 0))
+
+
+def _check_folder() -> None:
+    """Raises ConfigError if the current folder was deleted, over which anything may stumble later."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError("the current folder does not exist any more", "cd to another one") from None
 
 
 def _open_missing_streams() -> None:

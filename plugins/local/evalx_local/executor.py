@@ -199,8 +199,9 @@ class LocalExecutor:
 
     def _report_progress(self, run: RunContext, task: TaskSpec) -> None:
         progress = getattr(run.plugins.harness(task.harness), "progress", None)
-        done, total = (progress(tail(place_of(run, task).log, PROGRESS_LINES)) if progress else None) or (None, None)
-        run.report(task, "running", done=done, total=total)
+        log = place_of(run, task).log
+        done, total = (progress(tail(log, PROGRESS_LINES)) if progress else None) or (None, None)
+        run.report(task, "running", done=done, total=total, activity=log.stat().st_size if log.exists() else 0)
 
 
 def _url(handle: EndpointHandle) -> str:
