@@ -18,6 +18,7 @@ from evalx_lepton import sdk
 from evalx_lepton.backend import Backend
 from evalx_lepton.bodies import Json, endpoint_body, endpoint_spec, token_secret
 from evalx_lepton.harvest import LogFile, pages
+from evalx_lepton.listing import Absence
 from evalx_lepton.problems import Conflict, NotFound, Refused
 from evalx_lepton.secrets import PURPOSE
 from evalx_lepton.states import Phase, endpoint_phase, is_hopeless
@@ -48,6 +49,7 @@ class Endpoints:
         self._lock = threading.Lock()
         self._since: dict[tuple[str, str], float] = {}
         self._private: set[str] = set()
+        self._absence = Absence(backend.endpoints)
 
     # ------------------------------------------------------------------ deploy
 
@@ -223,7 +225,8 @@ class Endpoints:
         name, workspace = handle.resource, self._backend.workspace
         found = workspace.endpoint(name)
         if found is None:
-            return self._absent(name) and self._absent(name)
+            return self._absence.proven(name)
+        self._absence.forget(name)
         if not is_ours(found.marks, self._run.run_id, name):
             warn_foreign("endpoint", name)
             return True
@@ -247,10 +250,6 @@ class Endpoints:
                 file.add([text for _, text in lines])
         except EvalxError:
             return  # a log is nice to have; the endpoint's end is not put off for it
-
-    def _absent(self, name: str) -> bool:
-        """Whether a listing that is asked for from now on certainly lacks it. What cannot be read is not absent."""
-        return self._backend.endpoints.since(time.monotonic()).lacks(name)
 
 
 def is_ours(marks: Mapping[str, str], run_id: str, name: str) -> bool:

@@ -10,6 +10,9 @@ from typing import Generic
 from evalx.errors import EvalxError
 from evalx_lepton.views import Snapshot, View
 
+LOOKS = 2
+"""Listings that must lack a resource before it is gone."""
+
 
 class Listing(Generic[View]):
     """The newest listing of one kind of resource. Any number of threads may ask; one call at a time goes out."""
@@ -41,6 +44,32 @@ class Listing(Generic[View]):
             self._answer = self._fetch()
         except EvalxError as error:
             self._answer = error
+
+
+class Absence(Generic[View]):
+    """Proof that something is gone: two listings in a row that certainly lack it. What has been seen is kept if a call fails between."""
+
+    def __init__(self, listing: Listing[View], is_gone: Callable[[View], bool] = lambda _: False) -> None:
+        """is_gone: whether what is still listed counts as gone."""
+        self._listing = listing
+        self._is_gone = is_gone
+        self._seen: dict[str, int] = {}
+
+    def proven(self, name: str) -> bool:
+        """Look until it is proven, or seen again. Raises what the listing raises."""
+        while self._seen.get(name, 0) < LOOKS:
+            snapshot = self._listing.since(time.monotonic())
+            listed = snapshot.named(name)
+            if not (all(map(self._is_gone, listed)) if listed else snapshot.lacks(name)):
+                self.forget(name)
+                return False
+            self._seen[name] = self._seen.get(name, 0) + 1
+        self.forget(name)
+        return True
+
+    def forget(self, name: str) -> None:
+        """It was seen: what was known of its absence counts no more."""
+        self._seen.pop(name, None)
 
 
 def _copy(error: EvalxError) -> EvalxError:

@@ -18,6 +18,7 @@ from evalx_lepton.endpoints import is_ours, warn_foreign
 from evalx_lepton.frames import Frames, unpack
 from evalx_lepton.harvest import Harvest
 from evalx_lepton.job import frame_key, job_command, location
+from evalx_lepton.listing import Absence
 from evalx_lepton.problems import Conflict, NotFound, Refused
 from evalx_lepton.states import IMAGE_TROUBLE, Phase, job_phase
 from evalx_lepton.views import Job
@@ -46,6 +47,7 @@ class Jobs:
         self._unanswered: dict[str, float] = {}
         self._submitted: dict[str, float] = {}
         self._harvests: dict[str, Harvest] = {}
+        self._absence = Absence(backend.alive_jobs, lambda job: job_phase(job.state) is Phase.GONE)
 
     # ------------------------------------------------------------------ submit
 
@@ -218,7 +220,8 @@ class Jobs:
             found[job_id] = job
         alive = [job for job in found.values() if job_phase(job.state) is not Phase.GONE]
         if not alive:
-            return self._absent(name) and self._absent(name)
+            return self._absence.proven(name)
+        self._absence.forget(name)
         ours = [job for job in alive if is_ours(job.marks, self._run.run_id, name)]
         for job in ours:
             if job_phase(job.state) is not Phase.GOING:
@@ -226,12 +229,6 @@ class Jobs:
         if not ours:
             warn_foreign("job", name)
         return not ours
-
-    def _absent(self, name: str) -> bool:
-        """Whether a listing that is asked for from now on certainly lacks it. What cannot be read is not absent."""
-        snapshot = self._backend.alive_jobs.since(time.monotonic())
-        found = snapshot.named(name)
-        return all(job_phase(job.state) is Phase.GONE for job in found) if found else snapshot.lacks(name)
 
     def _delete(self, job: Job) -> None:
         try:
