@@ -87,7 +87,7 @@ def resume(run_id: str, *, observers: Sequence[object] = (), trust_commands: boo
 
     Raises RunBusy if a live process owns it, RunNotFound.
     """
-    with _reopened(run_id, observers, trust_commands) as (run, journal):
+    with reopened(run_id, observers, trust_commands) as (run, journal):
         try:
             refuse(run.plugins.hooks(run).preflight())
         except EvalxError as error:
@@ -110,7 +110,7 @@ def cleanup(run_id: str, *, observers: Sequence[object] = (), reason: str = "cle
 
     Raises RunBusy if a live process owns it, RunNotFound.
     """
-    with _reopened(run_id, observers, trust_commands=False) as (run, journal):
+    with reopened(run_id, observers) as (run, journal):
         return _drive(run, journal, ending=reason)
 
 
@@ -168,7 +168,8 @@ def _run_directory(config: Config, plan: RunPlan) -> Path:
 
 
 @contextmanager
-def _reopened(run_id: str, observers: Sequence[object], trust_commands: bool) -> Iterator[tuple[RunContext, Journal]]:
+def reopened(run_id: str, observers: Sequence[object] = (), trust_commands: bool = False) -> Iterator[tuple[RunContext, Journal]]:
+    """A stored run, owned by this process for the block, with its executor set up. Raises RunBusy, RunNotFound, PluginError."""
     with Store() as store:
         record = store.find(run_id)
         with store.open(record.run_id) as journal:

@@ -13,9 +13,10 @@ from attrs import evolve
 from evalx.cli.options import ConfigChoice, common_options, config_options
 from evalx.cli.output import emit, tell, write
 from evalx.display.text import clean, duration, plural
-from evalx.errors import ExitCode
+from evalx.errors import EvalxError, ExitCode
 
 if TYPE_CHECKING:
+    from evalx.cli.preview import Preview
     from evalx.config import Config
     from evalx.context import RunContext
     from evalx.model import EndpointSpec, Finding, RunPlan, Spec, TaskCommand, TaskSpec
@@ -53,12 +54,26 @@ def show(config: Config, trust_commands: bool, as_json: bool) -> int:
     hooks = run.plugins.hooks(run)
     hooks.setup()
     findings = hooks.preflight()
+    preview = _preview(run, findings)
     if as_json:
-        emit(_as_json(run, findings))
+        emit({**_as_json(run, findings), "preview": preview.told if preview else None})
     else:
-        write(_screen(run))
+        write(_screen(run, preview))
         _tell(findings)
     return int(_verdict(findings))
+
+
+def _preview(run: RunContext, findings: Iterable[Finding]) -> Preview | None:
+    """What the executor would send; None if it does not tell, or cannot because of what it has found wrong."""
+    from evalx.cli.preview import Preview
+
+    try:
+        told = run.plugins.hooks(run).preview()
+    except EvalxError:
+        if _verdict(findings) is ExitCode.OK:
+            raise
+        return None
+    return Preview(told, run.run_id, UNNAMED) if told is not None else None
 
 
 def _verdict(findings: Iterable[Finding]) -> ExitCode:
@@ -102,7 +117,7 @@ def _portless(text: str) -> str:
     return text.replace(str(PORT), "PORT")
 
 
-def _screen(run: RunContext) -> Iterator[str]:
+def _screen(run: RunContext, preview: Preview | None) -> Iterator[str]:
     plan = run.plan
     yield f"{plural(len(plan.tasks), 'task')} on {plural(len(plan.endpoints), 'endpoint')}, executor {plan.executor}"
     yield from _facts(_general(run))
@@ -112,9 +127,12 @@ def _screen(run: RunContext) -> Iterator[str]:
     for spec in plan.endpoints:
         yield f"\nendpoint {clean(spec.name)}"
         yield from _facts(_endpoint(run, spec))
+        yield from preview.of("endpoints", spec.name) if preview else ()
     for task in plan.tasks:
         yield f"\ntask {clean(task.name)}"
         yield from _facts(_task(run, task))
+        yield from preview.of("tasks", task.name) if preview else ()
+    yield from preview.rest() if preview else ()
 
 
 def _facts(facts: Iterable[tuple[str, object]]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from evalx import catalog
 from evalx.config.checks import check_meaning, check_values
 from evalx.config.origins import Origins, parse_key
 from evalx.config.schema import Evaluation, Target
@@ -71,6 +72,23 @@ def load(
     if tasks:
         _keep_tasks(tree, raw, tasks, origins)
     return _validate(primary.path, tree, to_yaml(raw), origins)
+
+
+def execution_settings(executor: str, overrides: Sequence[str] = ()) -> ExecutionSettings:
+    """An executor's settings without a config: those of its default config group, changed by overrides of `execution` keys.
+
+    Raises ConfigErrors; PluginError if the executor cannot be loaded.
+    """
+    settings = catalog.load("evalx.executors", executor).Settings
+    primary = Document(Path.cwd() / "--executor", "", {}, {})
+    tree, _, origins = _compose(primary, _folders(primary, None), overrides, executor)
+    reader = Reader(origins.where)
+    for key in sorted(tree.keys() - {"execution"}):
+        reader.error((key,), "without a config only keys of execution can be set")
+    check_values(tree, reader)
+    value: ExecutionSettings = reader.read(tree["execution"], settings, ("execution",))
+    reader.check()
+    return value
 
 
 def _folders(primary: Document, config_dir: str | Path | None) -> list[Path]:
