@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -51,15 +52,15 @@ def configuration() -> str:
     parts = ["# Configuration\n", CONFIGURATION]
     parts += _section("execution", "For every executor.", ExecutionSettings)
     for info in _own_plugins("evalx.executors"):
+        if info.name == "lepton":
+            parts.append("## execution and deployment, with `type: lepton`\n\nThey have [a page of their own](lepton.md).\n")
+            continue
         executor = catalog.load(info.group, info.name)
-        own = [field for field in fields(executor.Settings) if not _inherited(field)]
-        parts += _section(
-            f"execution, with `type: {info.name}`", "Beside, or instead of, the keys above.", executor.Settings, "execution", own
-        )
+        parts += _execution(info.name, executor, "Beside, or instead of, the keys above.")
         for variant in _own_plugins(executor.deployments):
-            options = catalog.load(variant.group, variant.name).Options
+            loaded = catalog.load(variant.group, variant.name)
             title = f"deployment, with `type: {variant.name}` on `{info.name}`"
-            parts += _section(title, inspect.getdoc(catalog.load(variant.group, variant.name)) or "", options, "deployment")
+            parts += _section(title, inspect.getdoc(loaded) or "", loaded.Options, "deployment")
     for name in ("target", "evaluation", "plugins"):
         hint = get_type_hints(Sections)[name]
         parts += _section(name, _help(getattr(fields(Sections), name)), hint)
@@ -76,6 +77,11 @@ A key that is not listed here is an error.
 Environment variables (`env_vars`, `env`, `envs`) are written as `host:NAME` (the value of a variable of the machine on which evalx runs),
 `lit:TEXT`, a plain value, `{value: TEXT}`, or `{value_from: {secret_name_ref: NAME}}` (a secret that the platform keeps).
 """
+
+
+def _execution(name: str, executor: Any, text: str) -> Iterator[str]:
+    own = [field for field in fields(executor.Settings) if not _inherited(field)]
+    yield from _section(f"execution, with `type: {name}`", text, executor.Settings, "execution", own)
 
 
 def _own_plugins(group: str) -> list[catalog.PluginInfo]:
@@ -134,13 +140,66 @@ def _default(field: Attribute[Any]) -> str:
         return "*mandatory*"
     default: Any = field.default
     if isinstance(default, Factory):  # type: ignore[arg-type]
-        return "" if default.factory in (dict, list) or has(default.factory) else "*depends on the machine*"
+        if default.factory in (dict, list) or has(default.factory):
+            return ""
+        made = default.factory()
+        return f"`{json.dumps(made)}`" if isinstance(made, list | dict) else "*depends on the machine*"
     return "" if default in (None, (), "") else f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
 def _help(field: Attribute[Any]) -> str:
     text = str(field.metadata.get("help", "")).strip()
     return text[:1].upper() + text[1:].rstrip(".") + "." if text else ""
+
+
+# ---------------------------------------------------------------------- Lepton
+
+
+def lepton() -> str:
+    """Every key of the Lepton executor and its deployment variants, and what it makes of the platform's states."""
+    from evalx_lepton import states as platform
+    from evalx_lepton.deployments import LeptonConfig
+
+    parts = ["# Configuration for Lepton\n", LEPTON]
+    executor = catalog.load("evalx.executors", "lepton")
+    parts += _execution("lepton", executor, "Beside [the keys of every executor](configuration.md#execution).")
+    parts += _section("deployment.lepton_config", LEPTON_CONFIG, LeptonConfig)
+    for variant in _own_plugins(executor.deployments):
+        loaded = catalog.load(variant.group, variant.name)
+        own = [field for field in fields(loaded.Options) if field.name != "lepton_config"]
+        parts += _section(f"deployment, with `type: {variant.name}`", inspect.getdoc(loaded) or "", loaded.Options, "deployment", own)
+    parts.append("## What the platform's states mean\n\nA state that is not listed counts as unknown, and is asked for again.\n")
+    columns = [platform.ENDPOINT, platform.JOB, platform.READINESS]
+    rows = [(meaning, *(_states_of(column, phase) for column in columns)) for phase, meaning in PHASES.items()]
+    parts.append(_table(("", "Endpoint", "Job", "Reason why a replica is not ready"), rows))
+    return "\n".join(parts)
+
+
+def _states_of(column: Mapping[str, str], phase: str) -> str:
+    return ", ".join(f"`{state}`" for state, means in column.items() if means == phase)
+
+
+LEPTON = """\
+How the keys work together is in [how a run on Lepton works](../lepton/how-it-works.md). The sections `target`, `evaluation` and
+`plugins`, and the ways to write environment variables, are the same [for every executor](configuration.md). A server's `port` is 8000
+unless the config says otherwise.
+"""
+
+LEPTON_CONFIG = """\
+For every variant that deploys: `vllm`, `sglang`, `nim`. What it leaves open is taken from
+`execution.lepton_platform.deployment.platform_defaults`.
+"""
+
+PHASES = {
+    "waiting": "wait",
+    "up": "it runs",
+    "over": "over",
+    "failed": "failed, or never will be ready",
+    "stopped": "stopped, and does not start again by itself",
+    "going": "is being deleted",
+    "gone": "gone",
+    "unknown": "unknown",
+}
 
 
 # ---------------------------------------------------------------------- command line
@@ -157,6 +216,9 @@ def command_line() -> str:
         for name in commands:
             parts += _command(cli.get_command(click.Context(cli), name), f"evalx {name}")
     assert {name for commands in SECTIONS.values() for name in commands} == set(COMMANDS)
+    parts.append("## Of the plugins that come with evalx\n")
+    for info in _own_plugins("evalx.commands"):
+        parts += _command(catalog.load(info.group, info.name), f"evalx {info.name}")
     return "\n".join(parts)
 
 
@@ -231,6 +293,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": configuration,
+    "lepton.md": lepton,
     "cli.md": command_line,
     "exit-codes.md": exit_codes,
     "hooks.md": hooks,

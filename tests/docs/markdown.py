@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
@@ -41,3 +43,23 @@ def _block(page: Path, info: str, text: str) -> Block:
 def prose(page: Path) -> str:
     """A page without its code blocks."""
     return _FENCE.sub("", page.read_text())
+
+
+def write_files(page: Path, folder: Path) -> None:
+    """Write the titled blocks of a page as files. If they are a plugin, it counts as installed where `folder` is on the path."""
+    for block in blocks(page):
+        if block.title:
+            (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
+            (folder / block.title).write_text(block.text)
+    if (folder / "pyproject.toml").exists():
+        _install(tomllib.loads((folder / "pyproject.toml").read_text())["project"], folder)
+
+
+def _install(project: dict[str, Any], folder: Path) -> None:
+    info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir(exist_ok=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    lines = []
+    for group, names in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in names.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines))

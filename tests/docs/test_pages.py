@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.docs.markdown import DOCS, ROOT, Block, blocks, pages, prose
+from tests.docs.markdown import DOCS, ROOT, Block, blocks, pages, prose, write_files
 
 from evalx import config
 from evalx.cli.app import cli
@@ -58,10 +58,8 @@ def test_configs_compose(block: Block, tmp_path: Path, monkeypatch: pytest.Monke
     for prepared in (paths.python(), paths.venv_marker(), paths.weights()):
         prepared.parent.mkdir(parents=True, exist_ok=True)
         prepared.touch()
-    for other in blocks(block.page):
-        if other.title:
-            Path(other.title).parent.mkdir(parents=True, exist_ok=True)
-            Path(other.title).write_text(other.text)
+    write_files(block.page, tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
     plan = make_plan(config.load(block.title))
     assert plan.tasks
     assert plan.endpoints
