@@ -116,6 +116,14 @@ class TestScript:
         unpack(found.archive, tmp_path)
         assert (tmp_path / "results" / "part.txt").read_text() == "half"
 
+    def test_one_that_is_terminated_as_it_begins_tells_too(self, shell: list[str], tmp_path: Path) -> None:
+        script = SCRIPT.replace("evalx_key=$1", "kill -TERM $$\nevalx_key=$1", 1)
+        argv = command(tmp_path / "work", sys.executable, "-c", "print('ran')")
+        done = self.run(shell, *[script if part == SCRIPT else part for part in argv])
+        assert done.returncode == 143
+        assert "ran" not in done.stdout
+        assert read(done.stdout).frames().exit_code == 143
+
     def test_links_are_not_sent_and_odd_names_do_not_confuse(self, shell: list[str], tmp_path: Path) -> None:
         (tmp_path / "secret").write_text("secret")
         code = (

@@ -42,6 +42,8 @@ CONTAINER_FOLDER = "/tmp"  # noqa: S108 - the folder in it is named by the run's
 
 SCRIPT = r"""
 set -u
+evalx_child= evalx_stop=
+trap 'evalx_stop=1; [ -z "$evalx_child" ] || kill -TERM "$evalx_child" 2>/dev/null' TERM INT HUP
 evalx_key=$1 evalx_folder=$2 evalx_home=$3 evalx_ports=$4 evalx_limit=$5 evalx_chunks=$6
 shift 6
 evalx_start=$(date +%s)
@@ -74,15 +76,18 @@ for evalx_name in $evalx_ports; do
   done
   export "$evalx_name=$evalx_port"
 done
-"$@" &
-evalx_child=$!
-trap 'kill -TERM "$evalx_child" 2>/dev/null' TERM INT HUP
-wait "$evalx_child"
-evalx_code=$?
-while kill -0 "$evalx_child" 2>/dev/null; do
+evalx_code=143
+if [ -z "$evalx_stop" ]; then
+  "$@" &
+  evalx_child=$!
+  [ -z "$evalx_stop" ] || kill -TERM "$evalx_child" 2>/dev/null
   wait "$evalx_child"
   evalx_code=$?
-done
+  while kill -0 "$evalx_child" 2>/dev/null; do
+    wait "$evalx_child"
+    evalx_code=$?
+  done
+fi
 trap '' TERM INT HUP
 evalx_stage() {
   rm -rf "$evalx_tmp/stage"

@@ -26,7 +26,7 @@ from evalx_lepton.views import Job
 if TYPE_CHECKING:
     from evalx.context import RunContext
 
-STOPPED_PATIENCE = 15.0
+STOPPED_PATIENCE = 6.0
 """Seconds in which a job that was stopped from outside must have told what it has."""
 
 QUIET_START = 20.0
