@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from evalx.errors import EvalxError
@@ -79,17 +79,31 @@ class Harvest:
         known = self._newest
         for lines in pages(self._workspace, "job", self._job.id, start):
             # Fed to the frames even if it was read before; into the log only what is newer.
-            self._history.add([text for moment, text in lines if not self.frames.feed(text) and moment > known])
+            self._history.add([text for moment, text in self._without_frames(lines) if moment > known])
             self._newest = max(self._newest, lines[-1][0])
+
+    def _without_frames(self, lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+        """The lines that are no frames, nor the empty one before the first of them, which ends whatever the task printed last."""
+        empty: tuple[int, str] | None = None
+        for line in lines:
+            if self.frames.feed(line[1]):
+                empty = None
+                continue
+            if empty is not None:
+                yield empty
+            empty = line if line[1] == "" else None
+            if empty is None:
+                yield line
+        if empty is not None:
+            yield empty
 
     def _read_live(self) -> None:
         """Read the newest replica's log, if there is still one."""
         live = LogFile(self._folder / "output.live")
         try:
             replicas = self._workspace.replicas("job", self._job.id)
-            for line in live_lines(self._workspace, "job", self._job.id, replicas[-1]) if replicas else ():
-                if not self.frames.feed(line):
-                    live.add([line])
+            lines = live_lines(self._workspace, "job", self._job.id, replicas[-1]) if replicas else ()
+            live.add([text for _, text in self._without_frames((0, line) for line in lines)])
         except NotFound:
             pass
         if live.lines > self._history.lines:

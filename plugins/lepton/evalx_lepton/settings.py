@@ -81,8 +81,8 @@ class TaskPlatform:
     )
     mounts: list[Mapping[str, Any]] = setting(
         factory=lambda: [dict(DEFAULT_MOUNT)],
-        help="Volumes of the jobs, by default `path` /shared/nemo-evaluator-launcher-workspace `from` node-nfs:lepton-shared-fs at `mount_path` "
-        "/workspace. Each run gets a folder of its own below `path`, unless the mount is read only.",
+        help="Volumes of the jobs; by default `path` /shared/nemo-evaluator-launcher-workspace, `from` node-nfs:lepton-shared-fs, at "
+        "`mount_path` /workspace. Each run gets a folder of its own below `path`, unless the mount is read only.",
         validator=check_mounts,
     )
     image_pull_secrets: list[str] = setting(factory=list, help="Names of the registry secrets with which the jobs' images are pulled.")
