@@ -128,13 +128,13 @@ def test_a_job_is_found_by_name_alone_while_it_runs_and_afterwards(start: Start)
 
 def test_a_job_is_found_as_soon_as_it_is_started(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel shows no environment of a process that has just been started: for milliseconds, on a busy machine."""
-    look, old, looks = processes._environment, set(psutil.pids()), Counter[int]()
+    look, old, looks = processes.environment, set(psutil.pids()), Counter[int]()
 
     def slow(pid: int) -> bytes:
         looks[pid] += 1
         return look(pid) if pid in old or looks[pid] > 5 else b""
 
-    monkeypatch.setattr(processes, "_environment", slow)
+    monkeypatch.setattr(processes, "environment", slow)
     place, data = start("sleep 60")
     assert ProcessRuntime().find(place) == pytest.approx(data)
     _stop(place, data)

@@ -19,6 +19,7 @@ from evalx.model import (
     EndpointHandle,
     EndpointSpec,
     Finding,
+    Found,
     Handle,
     Json,
     Outcome,
@@ -126,9 +127,17 @@ class LocalExecutor:
     def cleanup(self, run: RunContext, handle: Handle) -> bool:
         if isinstance(handle, EndpointHandle) and not handle.owned:
             return True
-        return self._runtime.stop(place_of(run, handle.spec), handle.data)
+        planned = handle.resource == run.resource_name(handle.spec)  # not so for what `discover` has found
+        place = place_of(run, handle.spec) if planned else Place(handle.resource, run.directory / handle.resource)
+        return self._runtime.stop(place, handle.data)
 
     # ------------------------------------------------------------------ the optional ones
+
+    @hookimpl
+    def discover(self, run: RunContext) -> list[Found]:  # noqa: ARG002
+        from evalx_local.search import find_all
+
+        return find_all()
 
     @hookimpl
     def preflight(self, run: RunContext) -> list[Finding]:

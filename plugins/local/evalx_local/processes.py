@@ -85,7 +85,7 @@ class ProcessRuntime:
         place.started.write_text(marks["EVALX_SPEC"])
         process = psutil.Process(_spawn(place, job, {**os.environ, **job.env, **marks}, port))
         data = _data(process, marks["EVALX_SPEC"], port.number)
-        while _is_alive(process) and not _environment(process.pid):
+        while _is_alive(process) and not environment(process.pid):
             time.sleep(EXEC_PAUSE)  # once this returns, the job must be found by name
         return data
 
@@ -160,7 +160,7 @@ def _belongs(pid: int, mark: bytes, leader: psutil.Process | None, log: tuple[in
         return False
     if leader is not None and os.getsid(pid) == leader.pid:
         return True
-    if mark in _environment(pid).split(b"\0"):
+    if mark in environment(pid).split(b"\0"):
         return True
     return log is not None and log in (_file(Path(f"/proc/{pid}/fd/1")), _file(Path(f"/proc/{pid}/fd/2")))
 
@@ -173,7 +173,7 @@ def _file(path: Path) -> tuple[int, int] | None:
     return None
 
 
-def _environment(pid: int) -> bytes:
+def environment(pid: int) -> bytes:
     """The variables of a process. Not by psutil, which would take five times as long: every process of the machine is asked."""
     for _ in range(EXEC_TRIES):
         try:
