@@ -37,11 +37,14 @@ UNPROVEN = "it is not proven that it is gone"
 
 @frozen
 class Sighting:
-    """A resource at the backend. known: its run is in this machine's store. in_use: the live process that works on the run, in words."""
+    """A resource at the backend. known: its run is in this machine's store. in_use: the live process that works on the run, in words.
+    certain: it is an endpoint or task, whose marks were checked, or one of these or the store shows that there was such a run. What else
+    has but a name that looks like ours, a secret say, may be the user's own and could not be had back."""
 
     found: Found
     known: bool = False
     in_use: str | None = None
+    certain: bool = True
 
     @property
     def key(self) -> Key:
@@ -49,8 +52,8 @@ class Sighting:
 
     @property
     def deletable(self) -> bool:
-        """Whether it is ours, and nobody here works on it."""
-        return self.found.mine and self.in_use is None
+        """Whether it is certainly ours, and nobody here works on it."""
+        return self.found.mine and self.certain and self.in_use is None
 
 
 def _key(found: Found) -> Key:
@@ -69,6 +72,7 @@ class Backend:
             raise PluginError(message, "evalx cleanup --all-runs, for the runs of this machine")
         self._hooks = self._run.plugins.hooks(self._run)
         self._unproven: dict[Key, str] = {}
+        self._runs: set[str] = set()
 
     def look(self) -> list[Sighting]:
         """Everything there is; changes nothing. Raises what the executor raises."""
@@ -91,7 +95,8 @@ class Backend:
     async def _look(self, calls: Calls, deadline: float) -> list[Sighting]:
         found = await calls.insist("discover", self._hooks.discover, deadline)
         users = {run_id: self._user(run_id) for run_id in {one.run_id for one in found}}
-        return [Sighting(one, *users[one.run_id]) for one in found]
+        self._runs |= {one.run_id for one in found if users[one.run_id][0] or (one.mine and one.kind in _HANDLES)}
+        return [Sighting(one, *users[one.run_id], certain=one.run_id in self._runs) for one in found]
 
     def _user(self, run_id: str) -> tuple[bool, str | None]:
         """Whether the run is known here, and the live process that works on it."""
@@ -265,6 +270,7 @@ async def _until_true(calls: Calls, what: str, call: Callable[[], bool], deadlin
     """Ask until the answer is True. Raises DeadlineExceeded and what the call raises."""
     started = now()
     while not await calls.insist(what, call, deadline):
-        if now() >= deadline:
-            raise DeadlineExceeded(f"{what}: not done after {CLEANUP_DEADLINE:g} s")
-        await asyncio.sleep(min(5.0, 0.2 + (now() - started) / 20))
+        pause = min(5.0, 0.2 + (now() - started) / 20)
+        if now() + pause >= deadline:
+            raise DeadlineExceeded(f"{what}: not done after {now() - started:.0f} s")
+        await asyncio.sleep(pause)

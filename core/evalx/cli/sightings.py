@@ -43,7 +43,8 @@ class Sweep:
 
     def lines(self) -> Iterator[str]:
         """All that was seen, run by run."""
-        header, *rows = table(_HEADER, map(_row, self._seen))
+        width = output.width()
+        header, *rows = table(_HEADER, map(_row, self._seen), width=width and width - 2, flexible="owner")
         if rows:
             yield f"  {header}"
         for run_id, group in groupby(zip(self._seen, rows, strict=True), key=lambda pair: pair[0].found.run_id):
@@ -89,7 +90,7 @@ _HEADER = ("kind", "name", "state", "age", "owner")
 def _row(sighting: Sighting) -> tuple[object, ...]:
     found = sighting.found
     age = duration(max(time.time() - found.created, 0.0)) if found.created is not None else "-"
-    return found.kind, found.resource, found.state or "-", age, ("you" if found.mine else f"not you: {found.owner or 'unknown'}")
+    return found.kind, found.resource, found.state or "-", age, f"{'you' if found.mine else 'not you'} ({found.owner or 'unknown'})"
 
 
 def _user(sighting: Sighting) -> str:
@@ -99,4 +100,6 @@ def _user(sighting: Sighting) -> str:
 
 
 def _why_not(sighting: Sighting) -> str:
-    return "not yours" if not sighting.found.mine else f"in use by {sighting.in_use}"
+    if not sighting.found.mine:
+        return "not yours"
+    return f"in use by {sighting.in_use}" if sighting.in_use else "nothing but its name says that it is evalx's; delete it by hand"
