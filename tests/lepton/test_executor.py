@@ -17,6 +17,8 @@ from evalx.model import EndpointHandle, EndpointSpec, Outcome, TaskHandle
 from evalx_lepton.emulator.settings import EndpointFault, Fault, JobFault
 from evalx_lepton.sdk import Workspace
 from evalx_lepton.settings import EvaluationTasks, LeptonPlatform, LeptonSettings, TaskPlatform
+from evalx_lepton.states import Phase
+from evalx_lepton.tasks import SHORT_PATIENCE
 
 Worlds = Callable[..., World]
 
@@ -84,9 +86,10 @@ QUIET_RESULT = "json.dump({'schema': 1, 'metrics': [{'name': 'a', 'value': 1.0}]
 
 
 class TestEndpoints:
-    @pytest.mark.parametrize(("kind", "said"), [("config_error", "ConfigError"), ("image_pull", "pull image")])
-    def test_the_hopeless_fail_at_once(self, world: Worlds, kind: Any, said: str) -> None:
-        here = world([server()], emulator={"endpoint_faults": (EndpointFault(kind),)})
+    @pytest.mark.parametrize("new_endpoints", [False, True])
+    @pytest.mark.parametrize(("kind", "said"), [("config_error", "ConfigError"), ("image_pull", "pull image|ErrImagePull")])
+    def test_the_hopeless_fail_at_once(self, world: Worlds, kind: Any, said: str, new_endpoints: bool) -> None:
+        here = world([server()], emulator={"endpoint_faults": (EndpointFault(kind),), "new_endpoints": new_endpoints})
         with pytest.raises(EndpointFailed, match=said):
             here.ready()
 
@@ -188,7 +191,7 @@ class TestJobs:
     def test_what_becomes_of_jobs_that_do_not_end_by_themselves(
         self, world: Worlds, kind: Any, outcome: Outcome | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("evalx_lepton.tasks.STOPPED_PATIENCE", 1.0)
+        monkeypatch.setitem(SHORT_PATIENCE, Phase.STOPPED, 1.0)
         task = program("import time; time.sleep(600)")
         here = world([server()], [task], emulator={"job_faults": (JobFault(kind, after=0.5),)}, chosen=chosen(log_timeout=2.0))
         handle = here.submit(task, here.ready())
@@ -207,6 +210,14 @@ class TestJobs:
         result = here.result(here.submit(task, here.ready()))
         assert result.outcome is Outcome.NO_RESULT
         assert f"/shared/nemo-evaluator-launcher-workspace/{here.run.run_id}/" in (result.reason or "")
+
+    def test_an_image_that_cannot_be_had_ends_the_task(self, world: Worlds, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(SHORT_PATIENCE, Phase.FAILED, 1.0)
+        task = question()
+        here = world([server()], [task], emulator={"job_faults": (JobFault("image_pull"),)})
+        result = here.result(here.submit(task, here.ready()))
+        assert result.outcome is Outcome.FAILED
+        assert "ErrImagePull" in (result.reason or "")
 
     def test_retry_after_reaches_the_core(self, world: Worlds) -> None:
         task = question()

@@ -71,8 +71,11 @@ READINESS: Mapping[str, Phase] = {
 CRASHING = "Crashing"
 """Reason for an endpoint whose container keeps ending; evalx's own word."""
 
-IMAGE_TROUBLE = ("imagepullbackoff", "errimagepull", "invalidimagename", "errimageneverpull", "failed to pull image", "pull access denied")
-"""What platforms say, in reasons, messages and events, when an image cannot be had."""
+HOPELESS = (
+    *("imagepullbackoff", "errimagepull", "invalidimagename", "errimageneverpull", "failed to pull image", "pull access denied"),
+    "createcontainerconfigerror",
+)
+"""What platforms say, in reasons, messages and events, when an image cannot be had or a container cannot be made."""
 
 
 def endpoint_phase(state: str) -> Phase:
@@ -86,4 +89,4 @@ def job_phase(state: str) -> Phase:
 def is_hopeless(reason: str, message: str) -> bool:
     """Whether a replica's reason will not pass by itself."""
     said = f"{reason} {message}".lower()
-    return reason == CRASHING or READINESS.get(reason) is Phase.FAILED or any(trouble in said for trouble in IMAGE_TROUBLE)
+    return reason == CRASHING or READINESS.get(reason) is Phase.FAILED or any(trouble in said for trouble in HOPELESS)

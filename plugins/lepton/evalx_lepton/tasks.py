@@ -20,14 +20,14 @@ from evalx_lepton.harvest import Harvest
 from evalx_lepton.job import frame_key, job_command, location
 from evalx_lepton.listing import Absence
 from evalx_lepton.problems import Conflict, NotFound, Refused
-from evalx_lepton.states import IMAGE_TROUBLE, Phase, job_phase
+from evalx_lepton.states import Phase, is_hopeless, job_phase
 from evalx_lepton.views import Job
 
 if TYPE_CHECKING:
     from evalx.context import RunContext
 
-STOPPED_PATIENCE = 6.0
-"""Seconds in which a job that was stopped from outside must have told what it has."""
+SHORT_PATIENCE = {Phase.STOPPED: 6.0, Phase.FAILED: 20.0, Phase.GOING: 0.0, Phase.GONE: 0.0}
+"""Seconds in which a job that did not end well must have told what it has; it may never have come so far."""
 
 QUIET_START = 20.0
 """Seconds after which it is asked why a job does not start."""
@@ -140,10 +140,9 @@ class Jobs:
         if phase is Phase.WAITING and job.created and time.time() - job.created > QUIET_START:
             reasons = self._backend.why("job", job.id)
         for reason in reasons:
-            if any(trouble in str(reason).lower() for trouble in IMAGE_TROUBLE):
-                return self._run.result(
-                    handle.spec, outcome=Outcome.FAILED, reason=f"its image cannot be had: {reason}", started=job.created
-                )
+            if is_hopeless(reason.reason, reason.message):
+                why = f"its job cannot start: {reason}"
+                return self._run.result(handle.spec, outcome=Outcome.FAILED, reason=why, started=job.created)
         said = "; ".join(dict.fromkeys(map(str, reasons))) or None
         self._run.report(handle, job.state.lower() if phase is not Phase.UNKNOWN else "unknown", said)
         return None
@@ -172,10 +171,8 @@ class Jobs:
             return False
 
     def _patience(self, phase: Phase) -> float:
-        if phase in (Phase.GOING, Phase.GONE):
-            return 0.0
         seconds: float = self._run.settings.lepton_platform.tasks.log_timeout
-        return min(seconds, STOPPED_PATIENCE) if phase is Phase.STOPPED else seconds
+        return min(seconds, SHORT_PATIENCE.get(phase, seconds))
 
     def _concluded(self, task: TaskSpec, phase: Phase, frames: Frames, left: tuple[Artifact, ...]) -> TaskResult:
         cut_short = phase in (Phase.STOPPED, Phase.GOING) and frames.exit_code != 0
@@ -198,7 +195,9 @@ class Jobs:
             Phase.GONE: Outcome.LOST,
         }.get(phase, Outcome.NO_RESULT)
         where = location(self._run, task)
-        reason = f"its job is in state {job.state}, and {why}" + (f"; its files are at {where}" if where else "")
+        said = "; ".join(dict.fromkeys(map(str, self._backend.why("job", job.id)))) if phase is Phase.FAILED else ""
+        reason = f"its job is in state {job.state}" + (f" ({said})" if said else "") + f", and {why}"
+        reason += f"; its files are at {where}" if where else ""
         return self._run.result(task, outcome=outcome, reason=reason, started=job.created, ended=job.ended)
 
     # ------------------------------------------------------------------ end
