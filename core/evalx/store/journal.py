@@ -64,6 +64,7 @@ class Journal:
         self._fence = fence
         self._open: sqlite3.Connection | None = None
         self._unlogged: list[Event] = []
+        self._specs: dict[int, tuple[Spec, str]] = {}
         self._log = EventLog(record.directory / "events.jsonl", lambda seq: store.events(record.run_id, after=seq))
 
     def __enter__(self) -> Journal:
@@ -99,6 +100,14 @@ class Journal:
             self._open = None
         self._log_all()
 
+    def _packed(self, spec: Spec) -> str:
+        """The spec as JSON; kept, since the same spec is written with every change of its state."""
+        kept, packed = self._specs.get(id(spec), (None, ""))
+        if kept is not spec:
+            packed = dumps(spec)
+            self._specs[id(spec)] = spec, packed
+        return packed
+
     def _log_all(self) -> None:
         events, self._unlogged = self._unlogged, []
         for event in events:
@@ -112,7 +121,7 @@ class Journal:
         now, kind = self._store.now(), kind_of(spec)
         packed = dumps(handle) if handle is not None else None
         key = (self.record.run_id, kind, spec.index, spec.attempt)
-        row = (*key, name, spec.name, dumps(spec), state.value, printable(reason), packed, now, now)
+        row = (*key, name, spec.name, self._packed(spec), state.value, printable(reason), packed, now, now)
         data = {"resource": name, "attempt": spec.attempt}
         if isinstance(handle, EndpointHandle):
             data["url"] = handle.url
@@ -130,7 +139,7 @@ class Journal:
         row = {
             "run_id": self.record.run_id,
             "idx": spec.index,
-            "spec": dumps(spec),
+            "spec": self._packed(spec),
             "state": state.value,
             "attempt": spec.attempt,
             "reason": printable(reason),
