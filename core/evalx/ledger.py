@@ -45,6 +45,8 @@ class Resource:
     state: ResourceState | None = None
     handle: Handle | None = None
     created: float = 0.0
+    stored: Handle | None = None
+    """The handle as the store has it."""
 
     @property
     def may_exist(self) -> bool:
@@ -83,7 +85,7 @@ class Ledger:
         """The newest attempt of each resource; and as strays what is over but may be left, of any attempt."""
         strays = []
         for record in sorted(self._journal.resources(), key=lambda record: record.attempt):
-            resource = Resource(record.spec, record.name, record.state, record.handle, record.created)
+            resource = Resource(record.spec, record.name, record.state, record.handle, record.created, record.handle)
             before = self._newest.get(_key(record.spec))
             if before is not None and before not in strays:
                 strays.append(before)
@@ -141,14 +143,16 @@ class Ledger:
 
     async def created(self, resource: Resource, handle: Handle) -> None:
         """Commit the handle of what now exists. Raises StoreError, RunBusy."""
-        resource.handle, resource.state = handle, ResourceState.CREATED
+        resource.handle = resource.stored = handle
+        resource.state = ResourceState.CREATED
         await self._commits.add(partial(self._journal.resource, resource.spec, resource.name, ResourceState.CREATED, handle=handle))
 
     # ------------------------------------------------------------------ writes of what has happened anyway
 
     def record(self, resource: Resource, state: ResourceState, reason: str | None = None) -> None:
         resource.state = state
-        handle = resource.handle
+        handle = resource.handle if resource.handle is not resource.stored else None
+        resource.stored = resource.handle
         self.write(partial(self._journal.resource, resource.spec, resource.name, state, reason=reason, handle=handle))
 
     def running(self, task: TaskSpec) -> None:
