@@ -33,7 +33,7 @@ STATE_OF = {
     Outcome.SKIPPED: TaskState.SKIPPED,
 }
 
-_NEVER_AGAIN = {ResourceState.GONE, ResourceState.REJECTED, ResourceState.DELETING, ResourceState.LEAK_SUSPECTED}
+_NEVER_AGAIN = {ResourceState.GONE, ResourceState.DELETING, ResourceState.LEAK_SUSPECTED}
 
 
 @define(eq=False)

@@ -16,25 +16,20 @@ from evalx.model import Event, RunPlan
 
 ENDPOINT_PHASES = {
     "intent": "deploying",
-    "creating": "deploying",
     "created": "deploying",
-    "adopted": "deploying",
     "unknown": "looking",
-    "queued": "queued",
-    "starting": "starting",
     "ready": "ready",
     "degraded": "degraded",
-    "rejected": "rejected",
     "deleting": "deleting",
     "gone": "gone",
     "leak_suspected": "may be alive",
 }
 AFTER_READY = {"ready", "degraded", "deleting", "gone", "leak_suspected"}
-TASK_PHASES = {"pending": "waiting", "blocked": "waiting", "no_result": "no result", "timed_out": "timed out"}
+TASK_PHASES = {"pending": "waiting", "no_result": "no result", "timed_out": "timed out"}
 
 DONE = {"scored"}
 BAD = {"failed", "no_result", "timed_out", "lost", "skipped", "cancelled"}
-ACTIVE = {"submitted", "running", "collecting"}
+ACTIVE = {"submitted", "running"}
 
 
 @define
@@ -139,7 +134,7 @@ class Board:
     def shown(self, task: Task) -> tuple[str, str]:
         """Phase and reason of a task as a person wants them: while it waits for its endpoint, those of the endpoint."""
         endpoint = self.endpoints.get(task.endpoint)
-        if task.state in ("pending", "blocked") and endpoint is not None and endpoint.state not in ("pending", "ready"):
+        if task.state == "pending" and endpoint is not None and endpoint.state not in ("pending", "ready"):
             return endpoint.phase or ENDPOINT_PHASES.get(endpoint.state, endpoint.state), endpoint.reason or task.reason or ""
         phase = task.phase if task.state in ACTIVE and task.phase else TASK_PHASES.get(task.state, task.state)
         return phase, (task.scores or task.reason or "")

@@ -144,7 +144,7 @@ class Journal:
             "attempt": spec.attempt,
             "reason": printable(reason),
             "result": dumps(result) if result is not None else None,
-            "fresh": state in {TaskState.PENDING, TaskState.BLOCKED},
+            "fresh": state is TaskState.PENDING,
             "started": now if state is TaskState.SUBMITTED else None,
             "ended": now if state.final else None,
         }

@@ -8,18 +8,14 @@ from enum import StrEnum
 class ResourceState(StrEnum):
     """Something that costs money or a process: an endpoint, or the job of a task.
 
-    INTENT is committed before the create call goes out, CREATING when it does; UNKNOWN: the call's answer never came. GONE is proven,
-    LEAK_SUSPECTED is the opposite: deletion could not be proven.
+    INTENT is committed before the create call goes out; UNKNOWN: the call's answer never came; DEGRADED: it is there, but will not answer.
+    GONE is proven, LEAK_SUSPECTED is the opposite: deletion could not be proven. What the platform says meanwhile (queueing, starting) are
+    phases, told in progress events.
     """
 
     INTENT = "intent"
-    CREATING = "creating"
     CREATED = "created"
-    ADOPTED = "adopted"
-    REJECTED = "rejected"
     UNKNOWN = "unknown"
-    QUEUED = "queued"
-    STARTING = "starting"
     READY = "ready"
     DEGRADED = "degraded"
     DELETING = "deleting"
@@ -29,21 +25,18 @@ class ResourceState(StrEnum):
     @property
     def may_exist(self) -> bool:
         """Whether something may be alive at the backend under this resource's name."""
-        return self not in {ResourceState.GONE, ResourceState.REJECTED}
+        return self is not ResourceState.GONE
 
 
 class TaskState(StrEnum):
     PENDING = "pending"
-    BLOCKED = "blocked"
     SUBMITTED = "submitted"
     RUNNING = "running"
-    COLLECTING = "collecting"
     SCORED = "scored"
     NO_RESULT = "no_result"
     FAILED = "failed"
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
-    PREEMPTED = "preempted"
     LOST = "lost"
     SKIPPED = "skipped"
 
@@ -68,7 +61,6 @@ class RunState(StrEnum):
     PLANNED = "planned"
     ACTIVE = "active"
     CANCELLING = "cancelling"
-    CLEANING = "cleaning"
     CLOSED = "closed"
 
 

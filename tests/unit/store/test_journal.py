@@ -90,7 +90,7 @@ class TestResources:
 class TestTasks:
     def test_a_task_starts_when_submitted_and_ends_with_its_result(self, journal: Journal, clock: Clock) -> None:
         task = journal.plan.tasks[0]
-        journal.task(task, TaskState.BLOCKED)
+        journal.task(task, TaskState.PENDING)
         assert journal.tasks()[0].started is None
         journal.task(task, TaskState.SUBMITTED)
         clock.seconds += 5
@@ -133,7 +133,7 @@ class TestTasks:
 
 class TestRunAndNotes:
     def test_the_run_keeps_what_is_not_said_again(self, journal: Journal, store: Store, clock: Clock) -> None:
-        journal.run(RunState.CLEANING, outcome=RunOutcome.PARTIAL, cleanliness=Cleanliness.DIRTY)
+        journal.run(RunState.CANCELLING, outcome=RunOutcome.PARTIAL, cleanliness=Cleanliness.DIRTY)
         clock.seconds += 1
         event = journal.run(RunState.CLOSED, cleanliness=Cleanliness.CLEAN, reason="over")
         assert (event.kind, event.state, event.reason, event.data) == ("run", "closed", "over", {"cleanliness": "clean"})
