@@ -37,29 +37,28 @@ class Calls:
     def __init__(self, pool: Executor, stopping: threading.Event) -> None:
         self._pool = pool
         self._stopping = stopping
-        self._stopped = asyncio.Event()
+        self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if stopping.is_set():
-            self._stopped.set()
+            self._stop.set_result(None)
 
     @property
     def stopped(self) -> bool:
-        return self._stopped.is_set()
+        return self._stop.done()
 
     def stop(self) -> None:
         """Wake everything that waits; from now on waits raise Stopped."""
         self._stopping.set()
-        self._stopped.set()
+        if not self._stop.done():
+            self._stop.set_result(None)
 
     async def until_stopped(self) -> None:
-        await self._stopped.wait()
+        await asyncio.shield(self._stop)
 
     async def pause(self, seconds: float) -> None:
         """Wait. Raises Stopped as soon as the run is stopped."""
-        try:
-            await asyncio.wait_for(self._stopped.wait(), max(seconds, 0.0))
-        except TimeoutError:
-            return
-        raise Stopped
+        await asyncio.wait({self._stop}, timeout=max(seconds, 0.0))
+        if self.stopped:
+            raise Stopped
 
     async def work(self, what: str, call: Callable[[], T], deadline: float, on_retry: Callable[[TransientError], None] | None = None) -> T:
         """The call's result; transient errors are retried until the deadline (loop time).
@@ -88,18 +87,14 @@ class Calls:
         running = self._pool.submit(_named, what, call)
         future = asyncio.wrap_future(running)
         future.add_done_callback(_forget)
-        await self._done_or_stopped(future, max(deadline - now(), 0.0))
+        either: set[asyncio.Future[Any]] = {future, self._stop}
+        await asyncio.wait(either, timeout=max(deadline - now(), 0.0), return_when=asyncio.FIRST_COMPLETED)
         if not future.done():
             self._give_up(what, running)
             await asyncio.wait({future}, timeout=STOP_GRACE)
         if not future.done():
             raise Stopped(unknown=True)
         return future.result()
-
-    async def _done_or_stopped(self, future: asyncio.Future[Any], timeout: float) -> None:
-        stop = asyncio.ensure_future(self._stopped.wait())
-        await asyncio.wait({future, stop}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
 
     def _give_up(self, what: str, running: Future[Any]) -> None:
         """Raise, unless the run was stopped in the middle of a call, which then gets a little time."""
