@@ -84,7 +84,7 @@ class Calls:
     async def _in_pool(self, what: str, call: Callable[[], T], deadline: float) -> T:
         if self.stopped:
             raise Stopped
-        running = self._pool.submit(_named, what, call)
+        running = self._pool.submit(named, what, call)
         future = asyncio.wrap_future(running)
         future.add_done_callback(_forget)
         either: set[asyncio.Future[Any]] = {future, self._stop}
@@ -107,7 +107,7 @@ class Calls:
     async def insist(self, what: str, call: Callable[[], T], deadline: float) -> T:
         """Like `work`, but goes on after a stop: for cleaning up. Raises DeadlineExceeded or what the call raises."""
         for attempt in itertools.count():
-            future = asyncio.wrap_future(self._pool.submit(_named, what, call))
+            future = asyncio.wrap_future(self._pool.submit(named, what, call))
             future.add_done_callback(_forget)
             await asyncio.wait({future}, timeout=max(deadline - now(), 0.0))
             if not future.done():
@@ -137,7 +137,7 @@ def backoff(attempt: int, retry_after: float | None = None) -> float:
     return max(delay, retry_after or 0.0)
 
 
-def _named(what: str, call: Callable[[], T]) -> T:
+def named(what: str, call: Callable[[], T]) -> T:
     """The call, with every exception that is not evalx's own made a PluginError: a plugin's bug must not pass for anything else."""
     try:
         return call()

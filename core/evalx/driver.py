@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 
-from evalx.calls import Calls, Stopped, now
+from evalx.calls import Calls, Stopped, named, now
 from evalx.context import RunContext
 from evalx.errors import AuthError, DeadlineExceeded, EndpointFailed, EvalxError, ExitCode, RunBusy, StoreError, TransientError
 from evalx.facade import Hooks
@@ -93,6 +93,7 @@ class Driver:
         try:
             flows = [self._endpoint_flow(spec) for spec in plan.endpoints] + [self._take_down(stray) for stray in self.ledger.strays]
             await asyncio.gather(*map(self._guarded, flows))
+            await asyncio.gather(*(self._guarded(self._take_down(resource)) for resource in self.ledger.forgotten))
             await self._teardown()
             self.ledger.flush()
             await asyncio.sleep(0)  # for the failures of these writes to be noticed
@@ -140,11 +141,13 @@ class Driver:
         self.stop(f"max_duration of {seconds:g} s reached", ExitCode.DEADLINE)
 
     async def _guarded(self, flow: Coroutine[Any, Any, None]) -> None:
-        """A flow that cannot go on (the store is not writable, the run was taken over) stops the run instead of being lost."""
+        """A flow that cannot go on (the store is not writable, the run was taken over, a fault of evalx) stops the run, and is told."""
         try:
             await flow
         except EvalxError as error:
             self._fail(error)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the other flows clean up, and what this one had is deleted after them
+            self._fail(EvalxError(f"internal error: {type(error).__name__}: {error}"))
 
     def _fail(self, error: EvalxError) -> None:
         if self.fatal is None:
@@ -346,8 +349,7 @@ class Driver:
                 raise DeadlineExceeded(f"not over in time; last seen: {self._last_words(spec)}")
             if patience is not None and now() - moved > patience:
                 raise DeadlineExceeded(f"no progress for {patience:g} s; last seen: {self._last_words(spec)}")
-            pause = self.hooks.poll_interval(handle, now() - started)
-            await self.calls.pause(min(pause, deadline - now()))
+            await self.calls.pause(min(self._interval(handle, now() - started), deadline - now()))
         self.ledger.progress(spec)
         return answer
 
@@ -383,7 +385,11 @@ class Driver:
         while not await self.calls.insist("cleanup", partial(self.hooks.cleanup, handle), deadline):
             if now() >= deadline:
                 raise DeadlineExceeded(f"still there {CLEANUP_DEADLINE:g} s after it was deleted")
-            await asyncio.sleep(self.hooks.poll_interval(handle, now() - started))
+            await asyncio.sleep(self._interval(handle, now() - started))
+
+    def _interval(self, handle: Handle, age: float) -> float:
+        """Seconds until the next look. Raises PluginError for a plugin that cannot tell."""
+        return named("poll_interval", partial(self.hooks.poll_interval, handle, age))
 
     def _retrying(self, spec: Spec, error: TransientError) -> None:
         self.run.report(spec, "retrying", str(error))

@@ -101,6 +101,11 @@ class Ledger:
         """Names of all that may still exist at the backend."""
         return tuple({resource.name: None for resource in [*self._newest.values(), *self.strays] if resource.may_exist})
 
+    @property
+    def forgotten(self) -> list[Resource]:
+        """What may exist though every flow is over: nothing, unless a flow came to grief."""
+        return [resource for resource in self._newest.values() if resource.may_exist and resource.state is not ResourceState.LEAK_SUSPECTED]
+
     def open_tasks(self, plan: RunPlan, endpoint: EndpointSpec, ending: bool) -> list[TaskSpec]:
         """The endpoint's tasks that need something done: all without a score; if the run is only being ended, all that are not over."""
         tasks = [task for task in plan.tasks if task.endpoint == endpoint.name]

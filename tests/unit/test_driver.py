@@ -250,6 +250,36 @@ def test_a_bug_in_a_plugin_is_blamed_on_it_and_leaves_nothing(bench: Bench, worl
     assert not world.alive
 
 
+def test_a_poll_interval_that_raises_fails_its_task_only(bench: Bench, world: World) -> None:
+    class Confused(InMemoryExecutor):
+        @hookimpl
+        def poll_interval(self, run, handle, age):  # type: ignore[no-untyped-def]
+            if handle.spec.name == "a":
+                raise KeyError("confused")
+            return 0.001
+
+    run = make_run(bench.path, Confused(world), *pairs("a", "b"))
+    with Store() as store, store.create(run.plan, run.directory, "") as journal:
+        done = Driver(run, journal, run.plugins.hooks(run))
+        asyncio.run(done.execute())
+    outcomes = {result.spec.name: result.outcome for result in done.ledger.results.values()}
+    assert outcomes == {"a": Outcome.SKIPPED, "b": Outcome.PASSED} and not world.alive
+
+
+@pytest.mark.parametrize("method", ["_submit_and_collect", "_bring_up", "_done_or_stopped"])
+def test_a_fault_of_the_driver_itself_leaves_nothing(bench: Bench, world: World, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = getattr(Driver, method)
+
+    async def faulty(self: Driver, first: object, *rest: object) -> object:
+        result = await whole(self, first, *rest)
+        raise ZeroDivisionError(f"after {result}")
+
+    monkeypatch.setattr(Driver, method, faulty)
+    done = bench.go(*pairs("a", "b"))
+    assert "ZeroDivisionError" in str(done.fatal) and done.fatal is not None and done.fatal.exit_code == 70
+    assert not world.alive and not done.left
+
+
 def test_a_failing_cleanup_is_a_suspected_leak(bench: Bench, world: World) -> None:
     world.add(Fault("cleanup", "a", EndpointFailed("the platform says no"), times=None))
     done = bench.go(*shared("a"))
