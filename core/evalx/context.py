@@ -146,6 +146,7 @@ class RunContext:
         """Say how something is doing while a hook answers "not yet": a word for the phase, why, and done of total samples if known.
 
         activity: any number that changes while it is not stuck (the size of its log, say); nobody is shown it, but it counts as progress.
+        What has told done or activity once, and then nothing new for `execution.no_progress_timeout`, is given up.
         """
         spec = subject if not hasattr(subject, "spec") else subject.spec
         self._reports[self.resource_name(spec)] = Report(phase, reason, done, total, activity)

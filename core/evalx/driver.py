@@ -347,7 +347,7 @@ class Driver:
                 moved = now()
             if now() >= deadline:
                 raise DeadlineExceeded(f"not over in time; last seen: {self._last_words(spec)}")
-            if patience is not None and now() - moved > patience:
+            if patience is not None and self._tells_progress(spec) and now() - moved > patience:
                 raise DeadlineExceeded(f"no progress for {patience:g} s; last seen: {self._last_words(spec)}")
             await self.calls.pause(min(self._interval(handle, now() - started), deadline - now()))
         self.ledger.progress(spec)
@@ -386,6 +386,11 @@ class Driver:
             if now() >= deadline:
                 raise DeadlineExceeded(f"still there {CLEANUP_DEADLINE:g} s after it was deleted")
             await asyncio.sleep(self._interval(handle, now() - started))
+
+    def _tells_progress(self, spec: Spec) -> bool:
+        """Whether its silence means anything: something countable was reported of it."""
+        report = self.run.last_report(spec)
+        return report is not None and (report.done is not None or report.activity is not None)
 
     def _interval(self, handle: Handle, age: float) -> float:
         """Seconds until the next look. Raises PluginError for a plugin that cannot tell."""

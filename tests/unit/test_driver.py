@@ -308,6 +308,24 @@ def test_a_wait_in_which_nothing_moves_is_ended(bench: Bench, world: World) -> N
     assert bench.outcomes() == {"a": Outcome.SKIPPED} and not world.alive
 
 
+@pytest.mark.parametrize(("done", "outcome"), [(7, Outcome.TIMED_OUT), (None, Outcome.PASSED)])
+def test_silence_means_something_only_where_progress_was_told(bench: Bench, world: World, done: int | None, outcome: Outcome) -> None:
+    class Silent(InMemoryExecutor):
+        @hookimpl
+        def collect(self, run, handle):  # type: ignore[no-untyped-def]
+            result = super().collect(run, handle)
+            run.report(handle, "running", done=done)
+            return result
+
+    world.endings["a"] = Ending(polls=100)
+    world.poll_interval = 0.005
+    run = make_run(bench.path, Silent(world), *pairs("a"), limits=Limits(no_progress=0.1))
+    with Store() as store, store.create(run.plan, run.directory, "") as journal:
+        ended = Driver(run, journal, run.plugins.hooks(run))
+        asyncio.run(ended.execute())
+    assert ended.ledger.results[0].outcome is outcome and not world.alive
+
+
 def test_activity_counts_as_progress_and_is_not_told(bench: Bench, world: World) -> None:
     class Busy(InMemoryExecutor):
         polls = 0

@@ -55,7 +55,9 @@ class ExecutionSettings:
     max_endpoints: int | None = setting(None, help="How many endpoints may exist at the same time.", validator=at_least(1))
     max_duration: float | None = setting(None, help="Seconds after which the run is ended.", validator=at_least(0))
     no_progress_timeout: float | None = setting(
-        3600.0, help="Seconds without any sign of progress after which a wait is given up.", validator=at_least(0)
+        3600.0,
+        help="Seconds without a sign of progress (samples done, growth of its log) after which what tells such signs is given up.",
+        validator=at_least(0),
     )
 
     @property
