@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 from attrs import frozen
@@ -24,7 +24,7 @@ from attrs import frozen
 from evalx.config.env import parse_env
 from evalx.config.settings import at_least, setting
 from evalx.harnesses.target import DEFAULT_ROUTES, route_url
-from evalx.model import ServerSpec
+from evalx.model import EndpointSpec, Json, RunPlan, ServerSpec
 
 ROUTES: Mapping[str, str] = DEFAULT_ROUTES
 """Endpoint type → path, where a server follows OpenAI."""
@@ -270,3 +270,29 @@ def _message(body: bytes) -> str:
     error = content.get("error", content) if isinstance(content, dict) else body.decode(errors="replace")
     text = error.get("message", error) if isinstance(error, dict) else error
     return " ".join(str(text).split())[:300]
+
+
+# ---------------------------------------------------------------------- what a plan says of an endpoint
+
+
+def target_of(endpoint: EndpointSpec) -> Json:
+    """`target.api_endpoint` of the config: url, model_id, api_key_name; empty if it says nothing."""
+    return endpoint.options.get("target") or {}
+
+
+def api_key_data(endpoint: EndpointSpec) -> dict[str, str]:
+    """What a handle's data say of the key that the config names for the endpoint; empty if it names none."""
+    name = target_of(endpoint).get("api_key_name")
+    return {"api_key": f"host:{name}"} if name else {}
+
+
+def asked_type(plan: RunPlan, endpoint: EndpointSpec) -> str:
+    """The endpoint type that the endpoint's tasks ask for: that route must answer before it is ready."""
+    kinds = [task.options.get("endpoint_type") for task in plan.tasks if task.endpoint == endpoint.name]
+    return next((kind for kind in kinds if kind), "chat")
+
+
+def shown_url(url: str) -> str:
+    """A URL as messages show it: without credentials and query."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalx.errors import AuthError, ConfigError, EvalxError, PluginError, TransientError
 from evalx.model import EndpointHandle, EndpointSpec, EnvValue, Finding, Secret, ServerSpec, TaskSpec
+from evalx.serving import target_of
 from evalx_lepton import emulated, sdk
 from evalx_lepton.backend import group_id
 from evalx_lepton.bodies import Json, endpoint_body, secret_name
@@ -61,7 +62,7 @@ def _endpoint(run: RunContext, executor: LeptonExecutor, endpoint: EndpointSpec)
 
 
 def _existing(run: RunContext, endpoint: EndpointSpec) -> Iterator[Finding]:
-    target = endpoint.options.get("target") or {}
+    target = target_of(endpoint)
     if not target.get("url"):
         yield Finding(
             "error", f"deployment {endpoint.variant} needs the URL of an endpoint", "target.api_endpoint.url=https://…/v1/chat/completions"

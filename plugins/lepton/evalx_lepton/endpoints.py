@@ -7,13 +7,12 @@ import time
 from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 from attrs import evolve
 
 from evalx.errors import AuthError, EndpointFailed, EvalxError, TransientError
 from evalx.model import EndpointHandle, EndpointSpec, Secret, ServerSpec
-from evalx.serving import Readiness, probe
+from evalx.serving import Readiness, api_key_data, asked_type, probe, shown_url, target_of
 from evalx_lepton import sdk
 from evalx_lepton.backend import Backend
 from evalx_lepton.bodies import Json, endpoint_body, endpoint_spec, token_secret
@@ -57,7 +56,7 @@ class Endpoints:
         server = self.server_spec(endpoint)
         name = self._run.resource_name(endpoint)
         if server is None:
-            return EndpointHandle(endpoint, name, owned=False, data=_api_key(endpoint))
+            return EndpointHandle(endpoint, name, owned=False, data=api_key_data(endpoint))
         self._backend.ensure_secrets()
         body = self.body(endpoint, server)
         try:
@@ -111,7 +110,7 @@ class Endpoints:
     def wait_ready(self, handle: EndpointHandle, tick: float) -> EndpointHandle | None:
         """tick: seconds that a listing may be old."""
         if not handle.owned:
-            return self._ask(handle, _target(handle.spec)["url"])
+            return self._ask(handle, target_of(handle.spec)["url"])
         found = self._find(handle, tick)
         if found is None:
             self._run.report(handle, "created", "the platform does not show it yet")
@@ -168,7 +167,7 @@ class Endpoints:
     def _judge(self, handle: EndpointHandle, url: str, answer: Readiness) -> None:
         patient = handle.owned and answer.unauthorised and self._lasts(handle.resource, "unauthorised") < GRACE
         if answer.hopeless and not patient:
-            raise (AuthError if answer.unauthorised else EndpointFailed)(f"{_shown(url)} {answer.reason}")
+            raise (AuthError if answer.unauthorised else EndpointFailed)(f"{shown_url(url)} {answer.reason}")
         self._run.report(handle, "loading" if handle.owned else "waiting", answer.reason)
 
     def _is_private(self, handle: EndpointHandle, url: str) -> bool:
@@ -177,7 +176,7 @@ class Endpoints:
             return True
         answer = self._ask_for_a_token(handle, url, None, health=None)
         if answer.ready:
-            raise EndpointFailed(f"{_shown(url)} answers requests without a token", "check the workspace's endpoint settings")
+            raise EndpointFailed(f"{shown_url(url)} answers requests without a token", "check the workspace's endpoint settings")
         if answer.unauthorised:
             self._private.add(handle.resource)
             return True
@@ -196,7 +195,7 @@ class Endpoints:
         return probe(
             url,
             model=handle.spec.model,
-            kind=_kind(self._run, handle.spec),
+            kind=asked_type(self._run.plan, handle.spec),
             routes=handle.data.get("routes") or {},
             health_path=health,
             api_key=key,
@@ -267,27 +266,6 @@ def warn_foreign(kind: str, name: str) -> None:
 def endpoint_data(run_id: str, server: ServerSpec) -> Json:
     """What an endpoint's handle holds."""
     return {"routes": dict(server.routes), "health": server.health_path, "api_key": token_secret(run_id).ref}
-
-
-def _target(endpoint: EndpointSpec) -> Json:
-    return dict(endpoint.options.get("target") or {})
-
-
-def _api_key(endpoint: EndpointSpec) -> Json:
-    name = _target(endpoint).get("api_key_name")
-    return {"api_key": f"host:{name}"} if name else {}
-
-
-def _kind(run: RunContext, endpoint: EndpointSpec) -> str:
-    """The endpoint type that the endpoint's tasks ask for: that route must answer."""
-    kinds = [task.options.get("endpoint_type") for task in run.plan.tasks if task.endpoint == endpoint.name]
-    return next((kind for kind in kinds if kind), "chat")
-
-
-def _shown(url: str) -> str:
-    """A URL as messages show it: without credentials and query."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def _logs_hint(run: RunContext, handle: EndpointHandle) -> str:

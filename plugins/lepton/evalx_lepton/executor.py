@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from evalx.errors import ConfigError, EvalxError
 from evalx.hookspecs import hookimpl
 from evalx.model import EndpointHandle, EndpointSpec, EnvValue, Finding, Found, Handle, TaskHandle, TaskResult, TaskSpec
+from evalx.serving import target_of
 from evalx_lepton import emulated
 from evalx_lepton.backend import Backend
 from evalx_lepton.bodies import Json, purge_body, purge_name
@@ -240,7 +241,7 @@ def with_url(handle: EndpointHandle) -> EndpointHandle:
     """The handle with an address; its own, or that of the config, or the stand-in."""
     from attrs import evolve
 
-    return handle if handle.url else evolve(handle, url=(handle.spec.options.get("target") or {}).get("url") or PLACE)
+    return handle if handle.url else evolve(handle, url=target_of(handle.spec).get("url") or PLACE)
 
 
 def _run_of(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from evalx.errors import ConfigError
 from evalx.harnesses.target import make_target
 from evalx.model import EndpointHandle, EndpointSpec, EnvValue, Finding, Secret, ServerSpec, TaskSpec
+from evalx.serving import target_of
 from evalx_local import ports
 from evalx_local.environment import harness_env, secret_value
 from evalx_local.executor import LocalExecutor
@@ -40,7 +41,7 @@ def findings(run: RunContext, executor: LocalExecutor) -> Iterator[Finding]:
 
 
 def _endpoint(run: RunContext, executor: LocalExecutor, endpoint: EndpointSpec) -> Iterator[Finding]:
-    key = (endpoint.options.get("target") or {}).get("api_key_name")
+    key = target_of(endpoint).get("api_key_name")
     if key:
         yield from _references(run, {key: Secret(f"host:{key}")})
     try:
@@ -49,7 +50,7 @@ def _endpoint(run: RunContext, executor: LocalExecutor, endpoint: EndpointSpec) 
         yield _error(f"deployment: {error}", getattr(error, "hint", None))
         return
     if server is None:
-        if not (endpoint.options.get("target") or {}).get("url"):
+        if not target_of(endpoint).get("url"):
             yield _error(
                 f"deployment {endpoint.variant} needs the URL of an endpoint", "target.api_endpoint.url=http://…/v1/chat/completions"
             )

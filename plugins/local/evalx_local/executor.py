@@ -7,9 +7,8 @@ a task is, and the core owns everything else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
@@ -31,7 +30,7 @@ from evalx.model import (
     TaskSpec,
 )
 from evalx.results.logs import last_line, tail
-from evalx.serving import probe
+from evalx.serving import api_key_data, asked_type, probe, shown_url, target_of
 from evalx_local import logs, ports
 from evalx_local.containers import ContainerRuntime
 from evalx_local.deployments import LocalHooks
@@ -74,11 +73,11 @@ class LocalExecutor:
     def deploy(self, run: RunContext, endpoint: EndpointSpec) -> EndpointHandle:
         server = self.server_spec(run, endpoint)
         if server is None:
-            return EndpointHandle(endpoint, run.resource_name(endpoint), owned=False, data=_api_key(endpoint))
+            return EndpointHandle(endpoint, run.resource_name(endpoint), owned=False, data=api_key_data(endpoint))
         place = place_of(run, endpoint)
         data = self._adopt(run, endpoint, place, EndpointFailed) or self._start_server(run, endpoint, server, place)
         facts = {"routes": dict(server.routes), "health": server.health_path}
-        return EndpointHandle(endpoint, place.name, data={**data, **facts, **_api_key(endpoint)})
+        return EndpointHandle(endpoint, place.name, data={**data, **facts, **api_key_data(endpoint)})
 
     @hookimpl
     def wait_ready(self, run: RunContext, handle: EndpointHandle) -> EndpointHandle | None:
@@ -88,7 +87,7 @@ class LocalExecutor:
         answer = probe(
             url,
             model=handle.spec.model,
-            kind=_kind(run, handle.spec),
+            kind=asked_type(run.plan, handle.spec),
             routes=handle.data.get("routes") or {},
             health_path=handle.data.get("health"),
             api_key=secret_value(run, Secret(key)) if key else None,
@@ -97,7 +96,7 @@ class LocalExecutor:
         if answer.ready:
             return evolve(handle, url=url)
         if answer.hopeless:
-            raise (AuthError if answer.unauthorised else EndpointFailed)(f"{_shown(url)} {answer.reason}")
+            raise (AuthError if answer.unauthorised else EndpointFailed)(f"{shown_url(url)} {answer.reason}")
         run.report(handle, "starting" if handle.owned else "waiting", answer.reason)
         return None
 
@@ -214,25 +213,4 @@ class LocalExecutor:
 
 
 def _url(handle: EndpointHandle) -> str:
-    return f"http://{ports.HOST}:{handle.data['port']}" if handle.owned else str(_target(handle.spec)["url"])
-
-
-def _target(endpoint: EndpointSpec) -> Mapping[str, Any]:
-    return endpoint.options.get("target") or {}
-
-
-def _api_key(endpoint: EndpointSpec) -> dict[str, str]:
-    name = _target(endpoint).get("api_key_name")
-    return {"api_key": f"host:{name}"} if name else {}
-
-
-def _kind(run: RunContext, endpoint: EndpointSpec) -> str:
-    """The endpoint type that the endpoint's tasks ask for: that route must answer."""
-    kinds = [task.options.get("endpoint_type") for task in run.plan.tasks if task.endpoint == endpoint.name]
-    return next((kind for kind in kinds if kind), "chat")
-
-
-def _shown(url: str) -> str:
-    """A URL as messages show it: without credentials and query."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+    return f"http://{ports.HOST}:{handle.data['port']}" if handle.owned else str(target_of(handle.spec)["url"])
