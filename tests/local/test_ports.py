@@ -16,8 +16,9 @@ from evalx_local import ports
 
 @pytest.fixture(autouse=True)
 def few_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So few that collisions are certain, if they are possible."""
-    monkeypatch.setattr(ports, "RANGE", range(31000, 31032))
+    """So few that collisions are certain, if they are possible; other ones for each process of tests that run side by side."""
+    first = 30000 + 32 * (os.getpid() % 64)
+    monkeypatch.setattr(ports, "RANGE", range(first, first + 32))
     monkeypatch.setattr(ports, "TRIES", 32)
 
 
@@ -69,7 +70,7 @@ def test_a_port_in_use_names_its_user(host: str) -> None:
 def test_when_none_is_free_it_says_so() -> None:
     held = [ports.reserve() for _ in ports.RANGE]
     try:
-        with pytest.raises(OSError, match="no free port found in 31000-31031"):
+        with pytest.raises(OSError, match=f"no free port found in {ports.RANGE.start}-{ports.RANGE.stop - 1}"):
             ports.reserve()
     finally:
         for port in held:
