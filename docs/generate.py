@@ -254,6 +254,38 @@ def hooks() -> str:
     return "\n".join(parts)
 
 
+# ---------------------------------------------------------------------- Python
+
+
+def python() -> str:
+    """What stands in the package `evalx` itself."""
+    import evalx
+
+    parts = ["# Python\n", "How it goes together is in [the guide](../how-to/python.md). Values are frozen, and everything is typed.\n"]
+    for name in ("run", "resume", "open_run", "list_runs"):
+        parts.append(f"## evalx.{name}\n\n{_code(name, getattr(evalx, name))}\n\n{_doc(getattr(evalx, name))}\n")
+    parts.append(f"## evalx.Run\n\n{_doc(evalx.Run)} `id` and `directory` are its own.\n")
+    for name, method in vars(evalx.Run).items():
+        if not name.startswith("_"):
+            parts.append(f"### Run.{name}\n\n{_code(name, method)}\n\n{_doc(method)}\n")
+    for cls in (evalx.RunSummary, evalx.RunStatus, evalx.TaskStatus, evalx.TaskResult, evalx.Metric):
+        rows = [(f"`{field.name}`", f"`{field.type}`") for field in fields(cls)]
+        parts.append(f"## evalx.{cls.__name__}\n\n{_doc(cls)}\n\n{_table(('Field', 'Type'), rows)}")
+    return "\n".join(parts)
+
+
+def _code(name: str, function: Callable[..., Any]) -> str:
+    signature = inspect.signature(function)
+    own = [parameter for parameter in signature.parameters.values() if parameter.name != "self"]
+    defaults = ["" if parameter.default is parameter.empty else f" = {parameter.default!r}" for parameter in own]
+    lines = [f"    {parameter.name}: {parameter.annotation}{default}," for parameter, default in zip(own, defaults, strict=True)]
+    named = [index for index, parameter in enumerate(own) if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+    if named:
+        lines.insert(named[0], "    *,")
+    inner = "\n".join(["", *lines, ""]) if lines else ""
+    return f"```python\ndef {name}({inner}) -> {signature.return_annotation}\n```"
+
+
 def _signature(name: str, function: Callable[..., Any]) -> str:
     signature = inspect.signature(function)
     plain = [parameter for parameter in signature.parameters.values() if parameter.name != "self"]
@@ -297,6 +329,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "cli.md": command_line,
     "exit-codes.md": exit_codes,
     "hooks.md": hooks,
+    "python.md": python,
     "states.md": states_page,
 }
 

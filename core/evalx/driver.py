@@ -69,7 +69,7 @@ class Driver:
         self.stop_reason = ending
         self.stop_code: ExitCode | None = None
         self.fatal: EvalxError | None = None
-        self.auth_failed = self.failed_fast = False
+        self.auth_failed = self.failed_fast = self.at_once = False
         self.endpoints_ready: set[str] = set()
         self.dead: dict[str, EvalxError] = {}
         self._torn_down = "teardown" not in run.plugins.capabilities()
@@ -103,8 +103,9 @@ class Driver:
                 job.cancel()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def stop(self, reason: str, code: ExitCode | None = None) -> None:
-        """End the run early; the first reason counts. From the loop's thread only."""
+    def stop(self, reason: str, code: ExitCode | None = None, at_once: bool = False) -> None:
+        """End the run early; the first reason counts. at_once: tasks get no time to end by themselves. From the loop's thread only."""
+        self.at_once |= at_once
         if self.stop_reason is None:
             self.stop_reason, self.stop_code = reason, code
             self.calls.stop()
@@ -296,11 +297,11 @@ class Driver:
         deadline = now() + LAST_LOOK
         collect = partial(self.hooks.collect, handle)
         result = await self.calls.insist("collect", collect, deadline)
-        if result is None and await self.calls.insist("cancel", partial(self.hooks.cancel, handle), deadline):
+        if result is None and not self.at_once and await self.calls.insist("cancel", partial(self.hooks.cancel, handle), deadline):
             for _ in range(CANCEL_LOOKS):
                 await asyncio.sleep(CANCEL_GRACE / CANCEL_LOOKS)
                 result = await self.calls.insist("collect", collect, deadline)
-                if result is not None:
+                if result is not None or self.at_once:
                     break
         return result
 

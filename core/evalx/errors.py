@@ -11,6 +11,7 @@ EvalxError                     any of the below; has a hint and an exit code
 ├── DeadlineExceeded           a wait had its time                                        6
 ├── RunNotFound                no run of that id                                          2
 ├── RunBusy                    another live process owns the run                          75
+├── RunInterrupted             nobody works on a run that is not over (Python API)         1, or 7
 └── StoreError                 state cannot be read or written                            70
 """
 
@@ -104,6 +105,12 @@ class RunNotFound(EvalxError):
 
 class RunBusy(EvalxError):
     exit_code = ExitCode.BUSY
+
+
+class RunInterrupted(EvalxError):
+    """A run is not over, and the process that drove it is gone. exit_code: 7 if something of it may be alive."""
+
+    exit_code = ExitCode.TASK_FAILED
 
 
 class StoreError(EvalxError):

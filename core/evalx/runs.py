@@ -1,4 +1,4 @@
-"""Start a run, go on with it, end it: what the command line and the Python API share."""
+"""Start a run, go on with it, end it: the engine of the command line and of the Python API, in the thread that calls it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from evalx import catalog
 from evalx.config import Config
 from evalx.config.structure import structure
 from evalx.context import RunContext
+from evalx.control import Control
 from evalx.driver import Driver
 from evalx.errors import AuthError, ConfigError, ConfigErrors, EvalxError, ExitCode, RunBusy
 from evalx.manager import RunManager
@@ -64,8 +65,15 @@ def _signals_put_back() -> Iterator[None]:
 
 
 @_signals_put_back()
-def start(config: Config, *, observers: Sequence[object] = (), trust_commands: bool = False, fail_fast: bool = False) -> RunSummary:
-    """Run what the config describes, to the end.
+def start(
+    config: Config,
+    *,
+    observers: Sequence[object] = (),
+    trust_commands: bool = False,
+    fail_fast: bool = False,
+    control: Control | None = None,
+) -> RunSummary:
+    """Run what the config describes, to the end. control: how another thread may end it.
 
     Raises ConfigErrors or AuthError if preflight finds something wrong, StoreError if the state cannot be written; in each case nothing
     has been created.
@@ -78,12 +86,19 @@ def start(config: Config, *, observers: Sequence[object] = (), trust_commands: b
     refuse(hooks.preflight())
     with Store() as store, store.create(plan, run.directory, config.text) as journal:
         write_manifest(run, config.text)
-        return _drive(run, journal, fail_fast=fail_fast)
+        return _drive(run, journal, fail_fast=fail_fast, control=control)
 
 
 @_signals_put_back()
-def resume(run_id: str, *, observers: Sequence[object] = (), trust_commands: bool = False, fail_fast: bool = False) -> RunSummary:
-    """Go on with a run whose process is gone: adopt what is alive, run what has no score, clean up.
+def resume(
+    run_id: str,
+    *,
+    observers: Sequence[object] = (),
+    trust_commands: bool = False,
+    fail_fast: bool = False,
+    control: Control | None = None,
+) -> RunSummary:
+    """Go on with a run whose process is gone: adopt what is alive, run what has no score, clean up. control: as for `start`.
 
     Raises RunBusy if a live process owns it, RunNotFound.
     """
@@ -92,10 +107,9 @@ def resume(run_id: str, *, observers: Sequence[object] = (), trust_commands: boo
             refuse(run.plugins.hooks(run).preflight())
         except EvalxError as error:
             raise _with_what_is_left(error, journal) from error.__cause__
-        return _drive(run, journal, fail_fast=fail_fast)
+        return _drive(run, journal, fail_fast=fail_fast, control=control)
 
 
-@_signals_put_back()
 def _with_what_is_left(error: EvalxError, journal: Journal) -> EvalxError:
     """An error that keeps a run from being resumed: what the run has left alive is worse."""
     left = [record.name for record in journal.resources() if record.state.may_exist]
@@ -105,6 +119,7 @@ def _with_what_is_left(error: EvalxError, journal: Journal) -> EvalxError:
     return error
 
 
+@_signals_put_back()
 def cleanup(run_id: str, *, observers: Sequence[object] = (), reason: str = "cleaned up before it was finished") -> RunSummary:
     """End a run whose process is gone: keep every result that is there, delete everything else. Repeatable.
 
@@ -186,13 +201,17 @@ def _until_free(store: Store, run_id: str) -> None:
         time.sleep(0.1)
 
 
-def _drive(run: RunContext, journal: Journal, *, fail_fast: bool = False, ending: str | None = None) -> RunSummary:
+def _drive(
+    run: RunContext, journal: Journal, *, fail_fast: bool = False, ending: str | None = None, control: Control | None = None
+) -> RunSummary:
     """Drive the run to its end and write down how it ended. ending: only end it, for this reason."""
+    if control is not None:
+        control.begun.set_result((run.run_id, run.directory))
     settle = getattr(run.plugins.executor, "settle", 0.0)
     hooks = run.plugins.hooks(run, on_warning=lambda message: _warn(journal, message))
     driver = Driver(run, journal, hooks, settle=settle, fail_fast=fail_fast, ending=ending)
     hooks.on_event(journal.run(RunState.ACTIVE if ending is None else RunState.CANCELLING, reason=ending))
-    abandoned = asyncio.run(_execute(driver))
+    abandoned = asyncio.run(_execute(driver, control))
     summary = _summarise(run, driver, abandoned)
     try:
         hooks.on_event(_closed(journal, summary))
@@ -215,8 +234,8 @@ def _warn(journal: Journal, message: str) -> None:
         journal.note("warning", reason=message)
 
 
-async def _execute(driver: Driver) -> bool:
-    """The driver's work under signal handlers: the first signal stops the run, the second stops waiting. True if there was a second."""
+async def _execute(driver: Driver, control: Control | None) -> bool:
+    """The driver's work under signal handlers and control: the first signal stops the run, the second stops waiting. True if it came."""
     loop = asyncio.get_running_loop()
     work = asyncio.ensure_future(driver.execute())
 
@@ -235,7 +254,8 @@ async def _execute(driver: Driver) -> bool:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                 loop.add_signal_handler(number, on_signal, number)
     try:
-        await work
+        with control.over(loop, driver.stop) if control is not None else nullcontext():
+            await work
     except asyncio.CancelledError:
         return True
     return False

@@ -8,6 +8,7 @@ from typing import assert_type
 
 from attrs import evolve, frozen
 
+import evalx
 from evalx import catalog, runs
 from evalx.config import Config, ExecutionSettings, load, setting
 from evalx.context import RunContext
@@ -55,6 +56,27 @@ def run_and_read() -> float | None:
         if result.outcome is Outcome.PASSED:
             return result.metrics[0].value
     return None
+
+
+def from_a_notebook(folder: Path) -> float | None:
+    with evalx.run({"defaults": ["quickstart"]}, tasks=["capitals"], observers=[Printer()]) as run:
+        assert_type(run, evalx.Run)
+        assert_type(run.status().tasks, tuple[evalx.TaskStatus, ...])
+        assert_type(run.status().exit_code, evalx.ExitCode)
+        assert_type(run.logs("capitals", tail=3), list[str])
+        assert_type(run.results(), tuple[evalx.TaskResult, ...])
+    try:
+        summary = evalx.run(folder / "my.yaml", overrides=["execution.max_tasks=2"], executor="local", display="plain").wait(60)
+    except TimeoutError:
+        summary = evalx.open_run().cancel(now=True)
+    except evalx.RunInterrupted:
+        summary = evalx.resume("last", fail_fast=True).wait()
+    except evalx.EvalxError as error:
+        print(error.hint)
+        return None
+    assert_type(summary, evalx.RunSummary)
+    assert_type([run.id for run in evalx.list_runs(3)], list[str])
+    return summary.results[0].metrics[0].value
 
 
 def go_on_and_end(run_id: str) -> tuple[str, ...]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -31,41 +29,30 @@ def command(run: str, task: str | None, endpoint: bool, follow: bool, count: int
 
     RUN is an id, a unique beginning of one, or last. TASK is a task's name or an endpoint's.
     """
+    from evalx.logfiles import past_lines, wanted
     from evalx.store import Store
 
     if as_json and follow:
         raise click.UsageError("--json and --follow do not go together.")
     with Store() as store:
         record = store.find(run)
-        specs = _specs(record, task, endpoint)
+        specs = wanted(record, task, endpoint)
         if as_json:
-            emit({"run_id": record.run_id, "logs": [{"name": spec.name, "lines": _past(store, record, spec, count)} for spec in specs]})
+            emit(
+                {"run_id": record.run_id, "logs": [{"name": spec.name, "lines": past_lines(store, record, spec, count)} for spec in specs]}
+            )
         elif follow:
             _follow(store, record, specs, count)
         else:
             _show(store, record, specs, count)
 
 
-def _specs(record: RunRecord, task: str | None, endpoint: bool) -> list[Spec]:
-    """Whose logs are wanted."""
-    from evalx.errors import ConfigError
-
-    plan = record.plan
-    if task is None:
-        return list(plan.endpoints) if endpoint else list(plan.tasks)
-    for spec in plan.tasks:
-        if spec.name == task:
-            return [plan.endpoint(spec.endpoint)] if endpoint else [spec]
-    found = [spec for spec in plan.endpoints if spec.name == task]
-    if not found:
-        raise ConfigError(f"run {record.run_id} has no task '{task}'", f"tasks: {', '.join(spec.name for spec in plan.tasks)}")
-    return list(found)
-
-
 def _show(store: Store, record: RunRecord, specs: list[Spec], count: int | None) -> None:
+    from evalx.logfiles import past_lines
+
     written = False
     for spec in specs:
-        for text in _past(store, record, spec, count):
+        for text in past_lines(store, record, spec, count):
             written = True
             click.echo(_labelled(spec, text, specs))
     if not written:
@@ -76,25 +63,14 @@ def _labelled(spec: Spec, text: str, specs: list[Spec]) -> str:
     return text if len(specs) == 1 else f"{spec.name} | {text}"
 
 
-def _past(store: Store, record: RunRecord, spec: Spec, count: int | None) -> list[str]:
-    """The lines there are: of the file in the run directory, else what the executor can still read."""
-    from evalx.cli.logfiles import lines_of, log_of
-    from evalx.display.text import clean
-
-    path = log_of(record.directory, spec)
-    if path is not None:
-        return lines_of(path, count)
-    return list(deque((clean(text) for text in _from_executor(store, record, spec, follow=False)), maxlen=count))
-
-
 def _follow(store: Store, record: RunRecord, specs: list[Spec], count: int | None) -> None:
     """Write what is there and then what is added, until no process works on the run any more."""
-    from evalx.cli.logfiles import Appended, log_of
-    from evalx.cli.stored import is_alive
     from evalx.display.text import clean
+    from evalx.logfiles import Appended, from_executor, log_of
+    from evalx.standing import is_alive
 
     if len(specs) == 1 and log_of(record.directory, specs[0]) is None and _has_handle(store, record, specs[0]):
-        for text in _from_executor(store, record, specs[0], follow=True):
+        for text in from_executor(store, record, specs[0], follow=True):
             click.echo(clean(text))
         return
     logs = [(spec, Appended(record.directory, spec, count)) for spec in specs]
@@ -113,18 +89,3 @@ def _has_handle(store: Store, record: RunRecord, spec: Spec) -> bool:
         resource.spec.name == spec.name and type(resource.spec) is type(spec) and resource.handle
         for resource in store.resources(record.run_id)
     )
-
-
-def _from_executor(store: Store, record: RunRecord, spec: Spec, follow: bool) -> Iterator[str]:
-    """The log as the run's executor reads it at its backend; nothing if it cannot, or if the resource was never created."""
-    from evalx.runs import context_of
-
-    found = [r for r in store.resources(record.run_id) if r.spec.name == spec.name and type(r.spec) is type(spec) and r.handle is not None]
-    if not found:
-        return iter(())
-    handle = max(found, key=lambda resource: resource.attempt).handle
-    assert handle is not None
-    run = context_of(record.plan, record.directory)
-    hooks = run.plugins.hooks(run)
-    hooks.setup()
-    return hooks.read_logs(handle, follow) or iter(())

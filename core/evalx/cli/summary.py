@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from attrs import frozen
 
-from evalx.cli.logfiles import log_of
 from evalx.cli.output import SCHEMA, emit, tell, width, write
 from evalx.display.text import clean, duration, line, score, table
+from evalx.logfiles import log_of
 from evalx.model import Metric, Outcome, TaskResult
 from evalx.serial import to_json
 

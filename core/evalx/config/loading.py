@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from evalx.config.schema import Evaluation, Target
 from evalx.config.search import find_config, plugin_configs, shipped_configs
 from evalx.config.sections import read_sections
 from evalx.config.settings import ExecutionSettings
-from evalx.config.source import Document, KeyPath, read_document, to_yaml
+from evalx.config.source import Document, KeyPath, document_of, read_document, to_yaml
 from evalx.config.structure import Reader, suggestion
 from evalx.errors import ConfigError, ConfigErrors
 
@@ -53,7 +53,7 @@ class Config:
 
 
 def load(
-    config: str | Path | None = None,
+    config: str | Path | Mapping[str, Any] | None = None,
     *,
     overrides: Sequence[str] = (),
     config_dir: str | Path | None = None,
@@ -63,11 +63,15 @@ def load(
 ) -> Config:
     """Compose, resolve and validate a config.
 
-    config: a path, or a name found in the current folder, `./configs`, the shipped configs and those of plugins. overrides: Hydra
+    config: a path, or a name found in the current folder, `./configs`, the shipped configs and those of plugins; or a mapping with what a
+    file would hold. overrides: Hydra
     overrides. executor: wins over what the config says. tasks: keep only these of its tasks. Raises ConfigErrors with every mistake,
     each with its location; PluginError if a plugin it names cannot be loaded.
     """
-    primary = read_document(find_config(str(config) if config else None, config_dir, config_name))
+    if isinstance(config, Mapping):
+        primary = document_of(config)
+    else:
+        primary = read_document(find_config(str(config) if config else None, config_dir, config_name))
     tree, raw, origins = _compose(primary, _folders(primary, config_dir), overrides, executor)
     if tasks:
         _keep_tasks(tree, raw, tasks, origins)

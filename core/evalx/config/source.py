@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from evalx.errors import ConfigError
 
 MAX_BYTES = 1 << 20
 """The largest config file that is read: 1 MiB."""
+
+GIVEN = "(config)"
+"""What stands for the file of a config that has none."""
 
 MAX_DEPTH = 50
 """How deep mappings and lists may nest."""
@@ -86,7 +89,20 @@ def dotted(key_path: KeyPath) -> str:
 
 def read_document(path: Path) -> Document:
     """Read a config file. Raises ConfigError with file and line: unreadable, too big, syntax, duplicate keys, not a mapping."""
-    text = _read_text(path)
+    return parse_document(path, _read_text(path))
+
+
+def document_of(data: Mapping[str, Any]) -> Document:
+    """A config that a program gives instead of a file. Raises ConfigError if it is nothing that could stand in one."""
+    try:
+        text = to_yaml(dict(data))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not plain data: {error.args[0]}, {type(error.args[-1]).__name__}", where=GIVEN) from None
+    return evolve(parse_document(Path.cwd() / GIVEN, text), lines={})
+
+
+def parse_document(path: Path, text: str) -> Document:
+    """The text as the content of that file, which need not exist. Raises ConfigError like `read_document`."""
     name = shown(path)
     try:
         _check_depth(text, name)

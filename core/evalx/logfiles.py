@@ -1,12 +1,15 @@
-"""Logs in a run directory: where they are, their lines, and what is added to them."""
+"""Logs of a run: in its directory, where they are, their lines, and what is added to them; else as its executor reads them."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
+from evalx.errors import ConfigError
 from evalx.model import EndpointSpec, Spec
 from evalx.results import clean
+from evalx.store import RunRecord, Store
 
 USUAL = "output.log"
 
@@ -56,3 +59,40 @@ class Appended:
         end = new.rfind(b"\n") + 1
         self._at += end
         return [clean(text) for text in new[:end].decode("utf-8", "replace").split("\n")[:-1]]
+
+
+def wanted(record: RunRecord, name: str | None, endpoint: bool) -> list[Spec]:
+    """Whose logs are asked for: of a task or endpoint by name, or of all; endpoint: of the task's endpoint. Raises ConfigError."""
+    plan = record.plan
+    if name is None:
+        return list(plan.endpoints) if endpoint else list(plan.tasks)
+    for spec in plan.tasks:
+        if spec.name == name:
+            return [plan.endpoint(spec.endpoint)] if endpoint else [spec]
+    found = [spec for spec in plan.endpoints if spec.name == name]
+    if not found:
+        raise ConfigError(f"run {record.run_id} has no task '{name}'", f"tasks: {', '.join(spec.name for spec in plan.tasks)}")
+    return list(found)
+
+
+def past_lines(store: Store, record: RunRecord, spec: Spec, count: int | None) -> list[str]:
+    """The last lines there are (None: all), fit for a terminal: of the file in the run directory, else what the executor can still read."""
+    path = log_of(record.directory, spec)
+    if path is not None:
+        return lines_of(path, count)
+    return list(deque((clean(text) for text in from_executor(store, record, spec, follow=False)), maxlen=count))
+
+
+def from_executor(store: Store, record: RunRecord, spec: Spec, follow: bool) -> Iterator[str]:
+    """The log as the run's executor reads it at its backend; nothing if it cannot, or if the resource was never created."""
+    from evalx.runs import context_of
+
+    found = [r for r in store.resources(record.run_id) if r.spec.name == spec.name and type(r.spec) is type(spec) and r.handle is not None]
+    if not found:
+        return iter(())
+    handle = max(found, key=lambda resource: resource.attempt).handle
+    assert handle is not None
+    run = context_of(record.plan, record.directory)
+    hooks = run.plugins.hooks(run)
+    hooks.setup()
+    return hooks.read_logs(handle, follow) or iter(())

@@ -1,0 +1,259 @@
+"""Runs from Python: `evalx.run(...)` starts one in the background, and the `Run` that it returns waits for it, ends it, and reads it.
+
+The engine is that of the command line (`evalx.runs`); it works in a thread of its own, so a program may have signal handlers, threads and
+an event loop of its own (a notebook has), and several runs side by side. A run that is still going on when the program ends is ended
+with it, in order: see `run`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from attrs import frozen
+
+from evalx import background, runs
+from evalx.background import Work
+from evalx.config import Config, load
+from evalx.display.model import Board
+from evalx.errors import ExitCode, RunInterrupted
+from evalx.logfiles import past_lines, wanted
+from evalx.model import Event, TaskResult
+from evalx.runs import RunSummary
+from evalx.standing import condition, exit_code, is_alive, left_alive
+from evalx.store import RunRecord, Store
+from evalx.store.states import Cleanliness, RunOutcome, RunState, TaskState
+
+LOOK = 0.5
+"""Seconds between looks at a run that another process drives."""
+
+
+@frozen
+class TaskStatus:
+    """How a task is doing. phase: in a word, as the live table shows it. reason: why, where there is more to say. done, total: samples,
+    None where the harness does not tell."""
+
+    name: str
+    state: TaskState
+    phase: str
+    reason: str
+    done: int | None
+    total: int | None
+
+
+@frozen
+class RunStatus:
+    """Where a run stands. condition: `running`, `interrupted` (not over, and no process works on it) or its outcome, such as `succeeded`.
+    may_be_alive: names of what may exist at the backend. exit_code: what the command line would end with; 8 while it is running."""
+
+    run_id: str
+    condition: str
+    tasks: tuple[TaskStatus, ...]
+    may_be_alive: tuple[str, ...]
+    exit_code: ExitCode
+
+    @property
+    def running(self) -> bool:
+        return self.condition == "running"
+
+
+class Run:
+    """A run: one that this process has started, or any other of this machine. Made by `run`, `resume`, `open_run` and `list_runs`.
+
+    Safe to use from several threads. As a context manager, the end of the block waits for a run that this process drives, and an
+    exception in the block cancels it.
+    """
+
+    def __init__(self, run_id: str, directory: Path, work: Work | None = None) -> None:
+        self.id = run_id
+        self.directory = directory
+        self._work = work
+
+    def __repr__(self) -> str:
+        return f"<evalx run {self.id}>"
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._work is not None and not self._work.over:
+            if error is None:
+                self.wait()
+            else:
+                self.cancel()
+
+    def wait(self, timeout: float | None = None) -> RunSummary:
+        """The run's summary, once it is over and everything it had created is deleted. timeout: seconds; None waits as long as it takes.
+
+        A task or a whole run that fails is no exception: see `RunSummary.exit_code` and each result's `outcome`. Raises TimeoutError (the
+        run goes on), and RunInterrupted if the process that drove the run is gone.
+
+        Ctrl-C (KeyboardInterrupt) ends a run that this process drives as it does on the command line: it is raised when everything is
+        deleted. A second one is raised at once, while the deleting goes on. A run of another process goes on.
+        """
+        if self._work is not None:
+            return self._work.wait(timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with Store() as store:
+            while is_alive(store, record := store.find(self.id)):
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise TimeoutError(f"run {self.id} is still running after {timeout:g} s")
+                time.sleep(LOOK)
+            return _stored_summary(store, record)
+
+    def cancel(self, *, now: bool = False) -> RunSummary:
+        """End the run, delete everything it has created, and say how it ended. Results that are there are kept; repeatable.
+
+        now: do not wait for what its tasks may still have to say, and kill the process if it is another one. Raises RunBusy if the run is
+        driven on another machine.
+        """
+        if self._work is not None and not self._work.over:
+            return self._work.cancel(now=now)
+        with Store() as store:
+            record = store.find(self.id)
+            if record.state is RunState.CLOSED and not left_alive(store, record):
+                return _stored_summary(store, record)
+        return runs.cancel(self.id, now=now)
+
+    def status(self) -> RunStatus:
+        """Where the run stands now."""
+        with Store() as store:
+            record = store.find(self.id)
+            board, events = Board(record.plan), store.events(self.id)
+            for event in events:
+                board.apply(event)
+            return RunStatus(
+                run_id=self.id,
+                condition=condition(store, record),
+                tasks=tuple(_task_status(board, task.spec.name, task.state) for task in store.tasks(self.id)),
+                may_be_alive=tuple(resource.name for resource in left_alive(store, record)),
+                exit_code=exit_code(store, record),
+            )
+
+    def results(self) -> tuple[TaskResult, ...]:
+        """The results so far, in the order of the tasks."""
+        with Store() as store:
+            return tuple(task.result for task in store.tasks(self.id) if task.result is not None)
+
+    def events(self, after: int = 0) -> list[Event]:
+        """What has happened, in order. after: only events with a greater `seq`."""
+        with Store() as store:
+            return store.events(self.id, after)
+
+    def logs(self, task: str, *, endpoint: bool = False, tail: int | None = None) -> list[str]:
+        """Lines that a task has written so far, without terminal escapes. task: its name, or an endpoint's.
+
+        endpoint: of the task's endpoint instead. tail: only the last so many. Raises ConfigError if there is no such task.
+        """
+        with Store() as store:
+            record = store.find(self.id)
+            (spec,) = wanted(record, task, endpoint)
+            return past_lines(store, record, spec, tail)
+
+
+def run(
+    config: str | Path | Mapping[str, Any] | Config,
+    *,
+    overrides: Sequence[str] = (),
+    executor: str | None = None,
+    tasks: Sequence[str] = (),
+    config_dir: str | Path | None = None,
+    observers: Sequence[object] = (),
+    display: str = "none",
+    trust_commands: bool = False,
+    fail_fast: bool = False,
+) -> Run:
+    """Start a run in the background, and return as soon as it is stored and checked; nothing has been created by then.
+
+    config: a file, the name of a config, a mapping with what a file would hold, or a Config that `evalx.config.load` returned (then
+    overrides, executor, tasks and config_dir have been its business). overrides: `key=value`, as on the command line. executor: wins over
+    what the config says. tasks: only these of the config's tasks. config_dir: a folder with config groups of your own. observers: objects
+    with the hooks `on_event` and `finish`, called from the run's thread. display: how to show
+    progress on stderr: `none`, `plain`, `live`, or `auto` for what fits. trust_commands: `pre_cmd` and
+    `post_cmd` of the config may run. fail_fast: the first task without a score ends the run.
+
+    Raises ConfigErrors, PluginError, AuthError or StoreError if the run cannot begin.
+
+    If the program ends first (its last line, an exception, `sys.exit`, or SIGTERM or SIGHUP while it is in `wait`), the run is ended with
+    it: what is finished is kept, everything else is deleted, and the process ends after that. If the program is killed, `evalx resume RUN`
+    goes on and `evalx cleanup RUN` deletes, as after a killed `evalx run`.
+    """
+    chosen = config if isinstance(config, Config) else _load(config, overrides, executor, tasks, config_dir)
+    engine = partial(runs.start, chosen, trust_commands=trust_commands, fail_fast=fail_fast)
+    return _begun(Work(engine, observers, display))
+
+
+def resume(
+    run_id: str = "last",
+    *,
+    observers: Sequence[object] = (),
+    display: str = "none",
+    trust_commands: bool = False,
+    fail_fast: bool = False,
+) -> Run:
+    """Go on with a run that was interrupted or has tasks without a score; scored tasks are kept. Otherwise like `run`.
+
+    run_id: an id, a unique beginning of one, or `last`. Raises RunNotFound, RunBusy.
+    """
+    engine = partial(runs.resume, open_run(run_id).id, trust_commands=trust_commands, fail_fast=fail_fast)
+    return _begun(Work(engine, observers, display))
+
+
+def open_run(run_id: str = "last") -> Run:
+    """A run of this machine, whoever started it. run_id: an id, a unique beginning of one, or `last`. Raises RunNotFound."""
+    with Store() as store:
+        record = store.find(run_id)
+    return _run_of(record)
+
+
+def list_runs(limit: int | None = None) -> list[Run]:
+    """The runs of this machine, newest first. limit: at most so many."""
+    with Store() as store:
+        return [_run_of(record) for record in store.runs(limit)]
+
+
+def _begun(work: Work) -> Run:
+    run_id, directory = work.begin()
+    return Run(run_id, directory, work)
+
+
+def _run_of(record: RunRecord) -> Run:
+    return Run(record.run_id, record.directory, background.work_on(record.run_id))
+
+
+def _load(
+    config: str | Path | Mapping[str, Any], overrides: Sequence[str], executor: str | None, tasks: Sequence[str], folder: str | Path | None
+) -> Config:
+    return load(config, overrides=overrides, config_dir=folder, executor=executor, tasks=tasks)
+
+
+def _task_status(board: Board, name: str, state: TaskState) -> TaskStatus:
+    row = board.tasks[name]
+    phase, reason = board.shown(row)
+    return TaskStatus(name, state, phase, reason, row.done, row.total)
+
+
+def _stored_summary(store: Store, record: RunRecord) -> RunSummary:
+    """How a run ended that no process works on. Raises RunInterrupted if it did not."""
+    left, code = tuple(resource.name for resource in left_alive(store, record)), exit_code(store, record)
+    if record.state is not RunState.CLOSED:
+        error = RunInterrupted(f"run {record.run_id} was interrupted: no process works on it", f"evalx.resume('{record.run_id}')")
+        error.exit_code = ExitCode.DIRTY if left else error.exit_code
+        raise error
+    tasks = store.tasks(record.run_id)
+    reasons = [event.reason for event in store.events(record.run_id) if event.kind == "run" and event.state == RunState.CLOSED]
+    return RunSummary(
+        run_id=record.run_id,
+        directory=record.directory,
+        outcome=record.outcome or RunOutcome.FAILED,
+        cleanliness=Cleanliness.DIRTY if left else record.cleanliness,
+        tasks=len(tasks),
+        results=tuple(task.result for task in tasks if task.result is not None),
+        left=left,
+        exit_code=code,
+        reason=reasons[-1] if reasons else None,
+    )
