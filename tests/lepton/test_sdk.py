@@ -6,15 +6,17 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from evalx.errors import AuthError, EvalxError, PluginError, TransientError
 from evalx_lepton import sdk, states
-from evalx_lepton.listing import Listing
+from evalx_lepton.listing import Departures, Listing
 from evalx_lepton.problems import Conflict, NotFound, Refused, of_status, retry_after, translate
 from evalx_lepton.sdk import Credentials, Workspace, unknown
 from evalx_lepton.views import Endpoint, Snapshot
@@ -279,4 +281,51 @@ class TestListing:
             with pytest.raises(TransientError) as caught:
                 listing.within(10)
             assert caught.value.retry_after == 3.0
-        assert listing.since(time.monotonic()) == Snapshot()
+        assert evolve(listing.since(time.monotonic()), asked=0.0) == Snapshot(asked=0.0)
+
+    def test_who_looks_while_the_next_is_on_its_way_gets_the_last_one(self) -> None:
+        under_way, go_on = threading.Event(), threading.Event()
+        go_on.set()
+
+        def fetch() -> Snapshot[Endpoint]:
+            under_way.set()
+            go_on.wait(60)
+            return Snapshot()
+
+        listing = Listing(fetch)
+        first = listing.within(10)
+        go_on.clear()
+        under_way.clear()
+        with ThreadPoolExecutor(1) as pool:
+            newer = pool.submit(listing.since, time.monotonic())
+            assert under_way.wait(60)
+            assert listing.within(60) is first
+            go_on.set()
+            assert newer.result().asked > first.asked
+
+
+class TestDepartures:
+    def test_two_listings_asked_for_after_it_prove_it(self) -> None:
+        departures, listing = Departures(), Listing[Endpoint](Snapshot)
+        assert departures.due("a")
+        before = listing.since(time.monotonic())
+        departures.note("a")
+        assert departures.noted("a") and not departures.due("a")
+        assert not departures.proven("a", before, listing), "a listing from before it was asked to go proves nothing"
+        first = listing.since(time.monotonic())
+        assert not departures.proven("a", first, listing)
+        assert not departures.proven("a", first, listing), "one listing, looked at twice"
+        assert departures.proven("a", listing.since(time.monotonic()), listing)
+
+    def test_seen_again_it_begins_anew(self) -> None:
+        departures, listing = Departures(), Listing[Endpoint](Snapshot)
+        departures.note("a")
+        assert not departures.proven("a", listing.since(time.monotonic()), listing)
+        departures.seen("a")
+        assert not departures.proven("a", listing.since(time.monotonic()), listing)
+
+    def test_what_was_never_asked_to_go_is_looked_for_twice_at_once(self) -> None:
+        answers = [Snapshot[Endpoint](), Snapshot[Endpoint](), Snapshot[Endpoint](), Snapshot[Endpoint](unread=frozenset({"b"}))]
+        listing = Listing(lambda: answers.pop(0))
+        assert Departures().proven("a", listing.since(time.monotonic()), listing)
+        assert not Departures().proven("b", listing.since(time.monotonic()), listing)

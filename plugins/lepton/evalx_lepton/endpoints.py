@@ -17,7 +17,7 @@ from evalx_lepton import sdk
 from evalx_lepton.backend import Backend
 from evalx_lepton.bodies import Json, endpoint_body, endpoint_spec, token_secret
 from evalx_lepton.harvest import LogFile, pages
-from evalx_lepton.listing import Absence
+from evalx_lepton.listing import Departures
 from evalx_lepton.problems import Conflict, NotFound, Refused
 from evalx_lepton.secrets import PURPOSE
 from evalx_lepton.states import Phase, endpoint_phase, is_hopeless
@@ -48,7 +48,7 @@ class Endpoints:
         self._lock = threading.Lock()
         self._since: dict[tuple[str, str], float] = {}
         self._private: set[str] = set()
-        self._absence = Absence(backend.endpoints)
+        self._departures = Departures()
 
     # ------------------------------------------------------------------ deploy
 
@@ -219,23 +219,35 @@ class Endpoints:
 
     # ------------------------------------------------------------------ cleanup
 
-    def cleanup(self, handle: EndpointHandle) -> bool:
-        """Delete what is ours under its name. True once the platform knows nothing of it, in two listings."""
-        name, workspace = handle.resource, self._backend.workspace
-        found = workspace.endpoint(name)
+    def cleanup(self, handle: EndpointHandle, tick: float) -> bool:
+        """Delete what is ours under its name. True once the platform knows nothing of it, in two listings. tick: as in wait_ready."""
+        name = handle.resource
+        snapshot = self._backend.endpoints.within(tick)
+        found = next(iter(snapshot.named(name)), None)
+        if found is None and not self._departures.noted(name):
+            found = self._backend.workspace.endpoint(name)  # a listing may lag behind
+        if found is None and snapshot.lacks(name):
+            return self._departures.proven(name, snapshot, self._backend.endpoints)
+        self._departures.seen(name)
         if found is None:
-            return self._absence.proven(name)
-        self._absence.forget(name)
+            return False
         if not is_ours(found.marks, self._run.run_id, name):
             warn_foreign("endpoint", name)
             return True
-        if endpoint_phase(found.state) is not Phase.GOING:
-            try:
-                workspace.delete_endpoint(name)
-            except (NotFound, Conflict):
-                return False
-            self._keep_log(handle)
+        if endpoint_phase(found.state) is not Phase.GOING and self._departures.due(name):
+            self._delete(handle)
         return False
+
+    def _delete(self, handle: EndpointHandle) -> None:
+        try:
+            self._backend.workspace.delete_endpoint(handle.resource)
+        except Conflict:
+            return
+        except NotFound:
+            self._departures.note(handle.resource)
+            return
+        self._departures.note(handle.resource)
+        self._keep_log(handle)
 
     def _keep_log(self, handle: EndpointHandle) -> None:
         """Write the log of an endpoint that is going into the run's directory, as far as the platform still has it."""

@@ -41,6 +41,10 @@ FIRST_TICK, LONGEST_TICK = 0.25, 3.0
 """Seconds between two looks at a resource: at first, and after some minutes."""
 
 
+LOOK = 0.004
+"""Seconds of the interval for each resource of a large run, so that looking at all of them leaves time for everything else."""
+
+
 class LeptonExecutor:
     """One run's endpoints and jobs in a Lepton workspace."""
 
@@ -92,8 +96,8 @@ class LeptonExecutor:
     @hookimpl
     def cleanup(self, run: RunContext, handle: Handle) -> bool:  # noqa: ARG002
         if isinstance(handle, TaskHandle):
-            return self._jobs.cleanup(handle.resource, handle.data.get("id"))
-        return not handle.owned or self._endpoints.cleanup(handle)
+            return self._jobs.cleanup(handle.resource, handle.data.get("id"), self._tick(handle))
+        return not handle.owned or self._endpoints.cleanup(handle, self._tick(handle))
 
     # ------------------------------------------------------------------ the optional ones
 
@@ -122,9 +126,10 @@ class LeptonExecutor:
         return self._jobs.cancel(handle)
 
     @hookimpl
-    def poll_interval(self, run: RunContext, handle: Handle, age: float) -> float:  # noqa: ARG002
-        """A look costs next to nothing, since all share one listing; so the interval is the run's, and the listing's age follows it."""
-        tick = min(FIRST_TICK + age / 50, LONGEST_TICK)
+    def poll_interval(self, run: RunContext, handle: Handle, age: float) -> float:
+        """A look costs little, since all share one listing; so the interval is the run's, and the listing's age follows it."""
+        looked_at = max(len(run.plan.endpoints), len(run.plan.tasks))
+        tick = min(max(FIRST_TICK, looked_at * LOOK) + age / 50, LONGEST_TICK)
         self._ticks[handle.resource] = tick
         return tick
 

@@ -55,16 +55,18 @@ evalx_tmp=$(mktemp -d) || evalx_fail "no folder for temporary files"
 if [ -n "$evalx_home" ]; then
   mkdir -p "$evalx_home" && ln -sfn "$evalx_home" "$evalx_folder" || evalx_fail "cannot work in $evalx_home"
 fi
-mkdir -p "$evalx_folder" && cd "$evalx_folder" || evalx_fail "cannot work in $evalx_folder"
-rm -rf results
+{ [ ! -e "$evalx_folder/results" ] && [ ! -L "$evalx_folder/results" ]; } || rm -rf "$evalx_folder/results"
+mkdir -p "$evalx_folder/results" && cd "$evalx_folder" || evalx_fail "cannot work in $evalx_folder"
 while [ "$evalx_chunks" -gt 0 ]; do
   printf %s "$1" >> "$evalx_tmp/payload"
   shift
   evalx_chunks=$((evalx_chunks - 1))
 done
-base64 -d < "$evalx_tmp/payload" | gzip -dc | tar -xf - || evalx_fail "cannot unpack the task's files"
-mkdir -p results
-evalx_used=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+if [ -s "$evalx_tmp/payload" ]; then
+  base64 -d < "$evalx_tmp/payload" | gzip -dc | tar -xf - || evalx_fail "cannot unpack the task's files"
+fi
+evalx_used=
+[ -z "$evalx_ports" ] || evalx_used=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)
 for evalx_name in $evalx_ports; do
   evalx_port=
   for evalx_try in 1 2 3 4 5 6 7 8 9; do
@@ -90,7 +92,7 @@ if [ -z "$evalx_stop" ]; then
 fi
 trap '' TERM INT HUP
 evalx_stage() {
-  rm -rf "$evalx_tmp/stage"
+  [ ! -e "$evalx_tmp/stage" ] || rm -rf "$evalx_tmp/stage"
   mkdir -p "$evalx_tmp/stage/results"
   : > "$evalx_tmp/stage/.evalx-left"
   : > "$evalx_tmp/left"
@@ -108,6 +110,7 @@ evalx_stage() {
 }
 evalx_pack() {
   tar -cf - -C "$evalx_tmp/stage" .evalx-left results | gzip -c > "$evalx_tmp/archive"
+  evalx_size=$(wc -c < "$evalx_tmp/archive")
 }
 evalx_name_left() {
   while IFS=' ' read -r evalx_size evalx_file; do
@@ -120,26 +123,24 @@ find results -type f ! -name '*
 for evalx_cap in 67108864 "$evalx_limit" 1048576 65536; do
   evalx_stage "$evalx_cap"
   evalx_pack
-  [ "$(wc -c < "$evalx_tmp/archive")" -gt "$evalx_limit" ] || break
+  [ "$evalx_size" -gt "$evalx_limit" ] || break
 done
 if [ -s "$evalx_tmp/left" ]; then
   evalx_name_left
   evalx_pack
 fi
-{
+base64 -w 9000 < "$evalx_tmp/archive" > "$evalx_tmp/lines" 2>/dev/null || {
   base64 < "$evalx_tmp/archive" | tr -d '\n' | fold -w 9000
   echo
 } > "$evalx_tmp/lines"
-evalx_id="$evalx_key.$$.$(date +%s)"
+evalx_id="$evalx_key.$$.$evalx_start"
 evalx_hash=$(sha256sum < "$evalx_tmp/archive")
-evalx_count=$(grep -c '' < "$evalx_tmp/lines")
-evalx_size=$(wc -c < "$evalx_tmp/archive")
+evalx_count=$((((evalx_size + 2) / 3 * 4 + 8999) / 9000))
 printf '\nEVALX-FRAME %s begin %d %d %s\n' "$evalx_id" "$evalx_count" "$evalx_size" "${evalx_hash%% *}"
 grep -n '' < "$evalx_tmp/lines" | sed "s/^/EVALX-FRAME $evalx_id /"
 printf 'EVALX-FRAME %s end %d %d %d\n' "$evalx_id" "$evalx_code" "$evalx_start" "$(date +%s)"
-rm -rf "$evalx_tmp"
 cd /
-rm -rf "$evalx_folder"
+rm -rf "$evalx_tmp" "$evalx_folder"
 exit "$evalx_code"
 """
 """Lines of 9,000 characters, since container runtimes cut those over 16 KiB. Files go smallest first, so what matters comes home."""
@@ -199,7 +200,9 @@ def job_command(run: RunContext, task: TaskSpec, endpoint: EndpointHandle) -> Jo
 
 
 def payload(files: Mapping[str, str], dataset: str | None) -> bytes:
-    """The gzipped tar of a job's files: texts by relative path, and a folder of this machine as `dataset`."""
+    """The gzipped tar of a job's files: texts by relative path, and a folder of this machine as `dataset`; nothing if there are none."""
+    if not files and dataset is None:
+        return b""
     buffer = io.BytesIO()
     with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
         for name, text in sorted(files.items()):

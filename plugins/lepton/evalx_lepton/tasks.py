@@ -18,7 +18,7 @@ from evalx_lepton.endpoints import is_ours, warn_foreign
 from evalx_lepton.frames import Frames, unpack
 from evalx_lepton.harvest import Harvest
 from evalx_lepton.job import frame_key, job_command, location
-from evalx_lepton.listing import Absence
+from evalx_lepton.listing import Departures
 from evalx_lepton.problems import Conflict, NotFound, Refused
 from evalx_lepton.states import Phase, is_hopeless, job_phase
 from evalx_lepton.views import Job
@@ -47,7 +47,7 @@ class Jobs:
         self._unanswered: dict[str, float] = {}
         self._submitted: dict[str, float] = {}
         self._harvests: dict[str, Harvest] = {}
-        self._absence = Absence(backend.alive_jobs, lambda job: job_phase(job.state) is Phase.GONE)
+        self._departures = Departures()
 
     # ------------------------------------------------------------------ submit
 
@@ -111,28 +111,29 @@ class Jobs:
     def collect(self, handle: TaskHandle, tick: float) -> TaskResult | None:
         """tick: seconds that a listing may be old."""
         job = self._find(handle, tick)
+        if job is None and self._is_young(handle):
+            self._run.report(handle, "submitted", "the platform does not show it yet")
+            return None
         if job is None:
-            return self._missing(handle)
+            return self._run.result(handle.spec, outcome=Outcome.LOST, reason="its job is gone: somebody, or something, has deleted it")
         phase = job_phase(job.state)
         if phase in _RUNNING:
             return self._waiting(handle, job, phase)
         return self._harvested(handle, job, phase)
 
     def _find(self, handle: TaskHandle, tick: float) -> Job | None:
-        """The job: by its id; without one, the oldest of its name that is ours."""
+        """The job: by its id; without one, the oldest of its name that is ours. Also one that was put away; but not one that is so new
+        that a listing need not show it."""
         wanted = handle.data.get("id")
-        named = self._backend.jobs.within(tick).named(handle.resource)
+        named = self._backend.alive_jobs.within(tick).named(handle.resource)
         found = [job for job in named if (job.id == wanted if wanted else is_ours(job.marks, self._run.run_id, handle.resource))]
         if found:
             return min(found, key=lambda job: (job.created or 0.0, job.id))
-        return self._backend.workspace.job(wanted) if wanted else None
+        return self._backend.workspace.job(wanted) if wanted and not self._is_young(handle) else None
 
-    def _missing(self, handle: TaskHandle) -> TaskResult | None:
+    def _is_young(self, handle: TaskHandle) -> bool:
         submitted = self._submitted.get(handle.resource)
-        if submitted is not None and time.monotonic() - submitted < self._settle:
-            self._run.report(handle, "submitted", "the platform does not show it yet")
-            return None
-        return self._run.result(handle.spec, outcome=Outcome.LOST, reason="its job is gone: somebody, or something, has deleted it")
+        return submitted is not None and time.monotonic() - submitted < self._settle
 
     def _waiting(self, handle: TaskHandle, job: Job, phase: Phase) -> TaskResult | None:
         """Report how it is doing; a result if it can never start."""
@@ -204,30 +205,39 @@ class Jobs:
 
     def cancel(self, handle: TaskHandle) -> bool:
         """Ask the job to stop; it tells what it has before it ends."""
-        job = self._find(handle, 1.0)
-        if job is not None:
+        job_id = handle.data.get("id")
+        if job_id is None and (job := self._find(handle, 1.0)) is not None:
+            job_id = job.id
+        if job_id is not None:
             try:
-                self._backend.workspace.stop_job(job.id)
+                self._backend.workspace.stop_job(job_id)
             except NotFound:
                 return True
         return True
 
-    def cleanup(self, name: str, job_id: str | None) -> bool:
-        """Delete every job of ours under that name. True once the platform knows of none alive, in two listings."""
-        found = {job.id: job for job in self._backend.alive_jobs.since(time.monotonic()).named(name)}
-        if job_id is not None and job_id not in found and (job := self._backend.workspace.job(job_id, archived=False)):
-            found[job_id] = job
+    def cleanup(self, name: str, job_id: str | None, tick: float) -> bool:
+        """Delete every job of ours under that name. True once the platform knows of none alive, in two listings. tick: as in collect."""
+        snapshot = self._backend.alive_jobs.within(tick)
+        found = {job.id: job for job in snapshot.named(name)}
+        if job_id is not None and job_id not in found and not self._departures.noted(name):
+            job = self._backend.workspace.job(job_id, archived=False)  # a listing may lag behind
+            found |= {job_id: job} if job is not None else {}
         alive = [job for job in found.values() if job_phase(job.state) is not Phase.GONE]
+        if not alive and (found or snapshot.lacks(name)):
+            return self._departures.proven(name, snapshot, self._backend.alive_jobs)
+        self._departures.seen(name)
         if not alive:
-            return self._absence.proven(name)
-        self._absence.forget(name)
+            return False
         ours = [job for job in alive if is_ours(job.marks, self._run.run_id, name)]
-        for job in ours:
-            if job_phase(job.state) is not Phase.GOING:
-                self._delete(job)
         if not ours:
             warn_foreign("job", name)
-        return not ours
+            return True
+        if self._departures.due(name):
+            for job in ours:
+                if job_phase(job.state) is not Phase.GOING:
+                    self._delete(job)
+            self._departures.note(name)
+        return False
 
     def _delete(self, job: Job) -> None:
         try:

@@ -38,11 +38,13 @@ View = TypeVar("View", bound=Endpoint | Job)
 
 @frozen
 class Snapshot(Generic[View]):
-    """A listing. unread: names of what the SDK could not read; blind: some of that has not even a name, so anything may be missing."""
+    """A listing. unread: names of what the SDK could not read; blind: some of that has not even a name, so anything may be missing.
+    asked: when it was asked for, in monotonic seconds."""
 
     items: Mapping[str, tuple[View, ...]] = field(factory=dict)
     unread: frozenset[str] = frozenset()
     blind: bool = False
+    asked: float = float("-inf")
 
     def named(self, name: str) -> tuple[View, ...]:
         """All of that name."""
