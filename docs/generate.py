@@ -64,11 +64,20 @@ def configuration() -> str:
     for name in ("target", "evaluation", "plugins"):
         hint = get_type_hints(Sections)[name]
         parts += _section(name, _help(getattr(fields(Sections), name)), hint)
+    parts += _exports()
     return "\n".join(parts)
 
 
+def _exports() -> Iterator[str]:
+    yield f"## export\n\n{EXPORT}"
+    for info in _own_plugins("evalx.exporters"):
+        exporter = catalog.load(info.group, info.name)
+        place = "sends to a service" if exporter.file_name is None else f"writes `{exporter.file_name}`"
+        yield from _section(f"export.{info.name}", f"{inspect.getdoc(exporter)} It {place}.", exporter.Options)
+
+
 CONFIGURATION = """\
-A config is a YAML file with the sections `execution`, `deployment`, `target`, `evaluation` and `plugins`, composed by
+A config is a YAML file with the sections `execution`, `deployment`, `target`, `evaluation`, `plugins` and `export`, composed by
 [Hydra](https://hydra.cc): a `defaults:` list takes in config groups, and every key can be overridden on the command line
 (`evalx run CONFIG key=value`). `evalx config show CONFIG` shows the result, and on each line where its value comes from.
 
@@ -76,6 +85,13 @@ A key that is not listed here is an error.
 
 Environment variables (`env_vars`, `env`, `envs`) are written as `host:NAME` (the value of a variable of the machine on which evalx runs),
 `lit:TEXT`, a plain value, `{value: TEXT}`, or `{value_from: {secret_name_ref: NAME}}` (a secret that the platform keeps).
+"""
+
+
+EXPORT = """\
+Where the results are carried when the run has ended: a mapping from names of exporters to their options. `output`, which every exporter
+that writes a file has, is the file or the folder; without it the file lies in `exports/` of the run directory. What an exporter does with a
+run is in [export results](../how-to/export.md).
 """
 
 

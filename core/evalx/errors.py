@@ -9,6 +9,7 @@ EvalxError                     any of the below; has a hint and an exit code
 ├── TaskRefused                the backend will never accept the task (from `run_task`)   1
 ├── TransientError             worth trying again, later; only the core retries           70
 ├── DeadlineExceeded           a wait had its time                                        6
+├── ExportFailed               an exporter could not do its work; the scores are safe      70
 ├── RunNotFound                no run of that id                                          2
 ├── RunBusy                    another live process owns the run                          75
 ├── RunInterrupted             nobody works on a run that is not over (Python API)         1, or 7
@@ -97,6 +98,10 @@ class TransientError(EvalxError):
 
 class DeadlineExceeded(EvalxError):
     exit_code = ExitCode.DEADLINE
+
+
+class ExportFailed(EvalxError):
+    exit_code = ExitCode.INTERNAL
 
 
 class RunNotFound(EvalxError):

@@ -75,7 +75,9 @@ def _plugin(info: catalog.PluginInfo) -> dict[str, str]:
 
 def _used(run: RunContext) -> set[str]:
     plan = run.plan
-    return {plan.executor, *plan.plugins, *(task.harness for task in plan.tasks), *(endpoint.variant for endpoint in plan.endpoints)}
+    exporters = (export.exporter for export in plan.exports)
+    harnesses, variants = (task.harness for task in plan.tasks), (endpoint.variant for endpoint in plan.endpoints)
+    return {plan.executor, *plan.plugins, *harnesses, *variants, *exporters}
 
 
 def _ending(result: TaskResult) -> dict[str, Any]:

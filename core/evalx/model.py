@@ -97,11 +97,22 @@ class Limits:
 
 
 @frozen
+class ExportSpec:
+    """An export that is made when the run has ended. exporter: its plugin name. output: the file or folder, absolute; None: in the run
+    directory, or nothing where the exporter writes no file. options: validated, of the exporter's `Options`."""
+
+    exporter: str
+    output: str | None = None
+    options: Json = field(factory=dict)
+
+
+@frozen
 class RunPlan:
     """All that will happen in a run, known before anything is created; enough to go on with it from another process.
 
     execution: the validated `execution` section, from which the executor's settings are built again. start: `pipelined` (a task
-    starts when its own endpoint is ready) or `all_ready`. plugins: names of further plugins (group `evalx.plugins`) to load.
+    starts when its own endpoint is ready) or `all_ready`. plugins: names of further plugins (group `evalx.plugins`) to load. exports:
+    where the results are carried when the run has ended.
     """
 
     run_id: str
@@ -113,6 +124,7 @@ class RunPlan:
     limits: Limits = field(factory=Limits)
     plugins: tuple[str, ...] = ()
     created: float = 0.0
+    exports: tuple[ExportSpec, ...] = ()
 
     def endpoint(self, name: str) -> EndpointSpec:
         """The endpoint of that name. Raises KeyError."""

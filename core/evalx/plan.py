@@ -40,6 +40,7 @@ def make_plan(config: Config, run_id: str | None = None) -> RunPlan:
         limits=_limits(config),
         plugins=config.plugins,
         created=time.time(),
+        exports=config.exports,
     )
 
 

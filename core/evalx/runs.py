@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from evalx import catalog
 from evalx.config import Config
@@ -21,6 +21,8 @@ from evalx.context import RunContext
 from evalx.control import Control
 from evalx.driver import Driver
 from evalx.errors import AuthError, ConfigError, ConfigErrors, EvalxError, ExitCode, RunBusy
+from evalx.exporters.account import account_of
+from evalx.exporters.running import Exported, export_planned
 from evalx.manager import RunManager
 from evalx.manifest import write_manifest
 from evalx.model import Event, Finding, Outcome, RunPlan, TaskResult
@@ -37,7 +39,8 @@ CANCEL_PATIENCE = 600.0
 @frozen
 class RunSummary:
     """How a run ended. tasks: how many it has. results: one per task that has one, by index. left: names of resources that may still be
-    alive. abandoned: the user stopped waiting for the cleanup, and hook calls may still be under way in this process."""
+    alive. abandoned: the user stopped waiting for the cleanup, and hook calls may still be under way in this process. exports: what came of
+    the exports that the config asks for; a failed one changes nothing of the rest."""
 
     run_id: str
     directory: Path
@@ -50,6 +53,7 @@ class RunSummary:
     reason: str | None = None
     hint: str | None = None
     abandoned: bool = False
+    exports: tuple[Exported, ...] = ()
 
 
 @contextmanager
@@ -219,8 +223,22 @@ def _drive(
     except EvalxError as error:
         driver.fatal = driver.fatal or error
         summary = _summarise(run, driver, abandoned)
+    if ending is None and driver.stop_code not in SIGNALS.values() and driver.fatal is None:
+        summary = evolve(summary, exports=_export(run, journal, summary))
     hooks.finish(summary.results)
     return summary
+
+
+def _export(run: RunContext, journal: Journal, summary: RunSummary) -> tuple[Exported, ...]:
+    """Carry the results where the config wants them. A failure is told and kept with the run's events, and changes nothing else."""
+    if not run.plan.exports:
+        return ()
+    account = account_of(run.plan, run.directory, summary.results, summary.outcome.value.replace("_", " "))
+    done = tuple(export_planned(spec, account) for spec in run.plan.exports)
+    for one in done:
+        if one.error:
+            _warn(journal, one.error)
+    return done
 
 
 def _closed(journal: Journal, summary: RunSummary) -> Event:

@@ -12,9 +12,10 @@ import click
 import pytest
 
 from evalx.cli.app import COMMANDS, MEANINGS, cli
-from evalx.cli.errors import redact, report
+from evalx.cli.errors import report
 from evalx.cli.options import Asked
 from evalx.errors import AuthError, ConfigError, ConfigErrors, ExitCode, PluginError, RunBusy
+from evalx.redaction import redact
 
 HEAVY = {"attr", "attrs", "cattrs", "hydra", "omegaconf", "platformdirs", "pluggy", "psutil", "rich", "sqlite3", "structlog", "yaml"}
 

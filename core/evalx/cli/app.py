@@ -30,10 +30,11 @@ SECTIONS = {
         "watch": "Follow a run that another process is working on.",
         "logs": "Show the log of a task or of its endpoint.",
         "results": "Show the scores of a run.",
+        "export": "Carry the results of a run to a file or a service.",
     },
     "Find": {
         "tasks": "The catalogue of evaluation tasks.",
-        "plugins": "Executors, deployments and harnesses that are installed.",
+        "plugins": "Executors, deployments, harnesses and exporters.",
         "config": "A composed config, with the origin of every value.",
     },
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import time
@@ -17,10 +16,7 @@ from evalx.cli.options import Asked
 from evalx.cli.output import emit
 from evalx.display.text import clean
 from evalx.errors import ConfigErrors, EvalxError, ExitCode
-
-_SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
-
-SHORTEST_SECRET = 8
+from evalx.redaction import redact
 
 
 def report(error: BaseException, asked: Asked) -> int:
@@ -131,14 +127,6 @@ def _keep(text: str) -> str | None:
     except (OSError, EvalxError):
         return None
     return str(path)
-
-
-def redact(text: str) -> str:
-    """The text with the values of environment variables that look like secrets replaced by their names."""
-    for name, value in os.environ.items():
-        if len(value) >= SHORTEST_SECRET and _SECRET_NAME.search(name):
-            text = text.replace(value, f"<{name}>")
-    return text
 
 
 def _trace(error: BaseException) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group("plugins")
 def command() -> None:
-    """Executors, deployment variants, harness adapters: what is installed and from where."""
+    """Executors, deployment variants, harness adapters, exporters: what is installed and from where."""
 
 
 @command.command("ls")

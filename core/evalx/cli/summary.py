@@ -21,6 +21,7 @@ from evalx.model import Metric, Outcome, TaskResult
 from evalx.serial import to_json
 
 if TYPE_CHECKING:
+    from evalx.exporters.running import Exported
     from evalx.runs import RunSummary
 
 METRICS_SHOWN = 8
@@ -44,6 +45,7 @@ class Account:
     exit_code: int
     reason: str | None = None
     hint: str | None = None
+    exports: tuple[Exported, ...] = ()
 
     @classmethod
     def of(cls, summary: RunSummary) -> Account:
@@ -59,6 +61,7 @@ class Account:
             exit_code=int(summary.exit_code),
             reason=summary.reason,
             hint=summary.hint,
+            exports=summary.exports,
         )
 
 
@@ -77,9 +80,21 @@ def print_summary(account: Account, *, hints: bool = True) -> None:
         tell(f" hint: {clean(account.hint)}")
     for name in account.left:
         tell(f"  may be alive: {clean(name)}")
+    exports_told(account.exports)
     if hints:
         for command in next_commands(account):
             tell(f"  {command}")
+
+
+def exports_told(exports: Iterable[Exported]) -> None:
+    """A line for each export, on stderr; an error with what to do about it."""
+    for done in exports:
+        if done.error is None:
+            tell(f"exported to {clean(done.exporter)}: {clean(done.where or 'done')}")
+            continue
+        tell(f"error: {clean(done.error)}")
+        if done.hint:
+            tell(f" hint: {clean(done.hint)}")
 
 
 def verdict(account: Account) -> str:
@@ -177,6 +192,7 @@ def as_json(account: Account) -> dict[str, Any]:
         "reason": account.reason,
         "hint": account.hint,
         "may_be_alive": list(account.left),
+        "exports": [{"exporter": one.exporter, "where": one.where, "error": one.error} for one in account.exports],
         "results": results_json(account.results),
     }
 

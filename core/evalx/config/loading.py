@@ -19,6 +19,7 @@ from evalx.config.settings import ExecutionSettings
 from evalx.config.source import Document, KeyPath, document_of, read_document, to_yaml
 from evalx.config.structure import Reader, suggestion
 from evalx.errors import ConfigError, ConfigErrors
+from evalx.model import ExportSpec
 
 _LOCK = threading.Lock()
 """Hydra and OmegaConf have global switches and registries; one composition at a time touches them."""
@@ -40,6 +41,7 @@ class Config:
     target: Target
     evaluation: Evaluation
     plugins: tuple[str, ...]
+    exports: tuple[ExportSpec, ...]
     text: str
     _origins: Origins = field(repr=False, eq=False, alias="origins")
 
@@ -170,6 +172,7 @@ def _validate(path: Path, tree: dict[str, Any], text: str, origins: Origins) -> 
         target=target,
         evaluation=evaluation,
         plugins=plugins.require,
+        exports=sections.exports,
         text=text,
         origins=origins,
     )

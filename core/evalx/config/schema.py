@@ -74,3 +74,4 @@ class Sections:
     target: Target = setting(factory=Target, help="The endpoint that is asked.")
     evaluation: Evaluation = setting(help="What is asked.")
     plugins: Plugins = setting(factory=Plugins, help="What else takes part in the run.")
+    export: object = setting(None, help="Where results are carried when the run has ended: name of an exporter → `output` and its options.")

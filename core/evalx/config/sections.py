@@ -8,10 +8,12 @@ from typing import Any
 from attrs import frozen
 
 from evalx import catalog
+from evalx.config.exports import read_exports
 from evalx.config.schema import Evaluation, Plugins, Sections, Target, Task
 from evalx.config.source import KeyPath
 from evalx.config.structure import MISSING, Reader
 from evalx.errors import PluginError
+from evalx.model import ExportSpec
 
 EXECUTORS = "evalx.executors"
 
@@ -27,6 +29,7 @@ class Typed:
     target: Target | None
     evaluation: Evaluation | None
     plugins: Plugins | None
+    exports: tuple[ExportSpec, ...]
     tasks: Mapping[int, Task]
 
 
@@ -42,6 +45,7 @@ def read_sections(tree: Mapping[str, Any], reader: Reader) -> Typed:
         target=reader.attempt(tree.get("target", {}), Target),
         evaluation=reader.attempt(tree.get("evaluation"), Evaluation),
         plugins=reader.attempt(tree.get("plugins", {}), Plugins),
+        exports=read_exports(tree.get("export"), reader),
         tasks=_valid_tasks(tree.get("evaluation"), reader),
     )
 

@@ -129,7 +129,7 @@ class Reader:
         hints = _hints(cls)
         for key in value:
             if key not in fields:
-                self.error((*at, key), "unknown key", suggestion(str(key), fields) or f"known here: {', '.join(sorted(fields))}")
+                self.error((*at, key), "unknown key", suggestion(str(key), fields) or f"known here: {', '.join(sorted(fields)) or 'none'}")
         before = len(self.errors)
         arguments = {}
         for name, field in fields.items():
