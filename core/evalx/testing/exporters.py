@@ -73,8 +73,8 @@ class ExporterConformance(ABC):
     def scores(self, place: Path) -> Scores:
         """What somebody who reads the export finds: every score in it, and no other."""
 
-    def options(self, place: Path) -> Mapping[str, Any]:  # noqa: ARG002
-        """Options to export with. place: an empty folder of the test's own."""
+    def options(self, run: RunAccount, place: Path) -> Mapping[str, Any]:  # noqa: ARG002
+        """Options to export a run with. place: a folder of the test's own."""
         return {}
 
     def expected(self, run: RunAccount) -> Scores:
@@ -101,7 +101,7 @@ class ExporterConformance(ABC):
     def send(self, run: RunAccount, place: Path) -> None:
         """Export a run as the command line does."""
         writes = load_exporter(self.exporter).file_name is not None
-        export(self.exporter, run, f"{place}/" if writes else None, self.options(place))
+        export(self.exporter, run, f"{place}/" if writes else None, self.options(run, place))
 
     def _scores_are_right(self, run: RunAccount, place: Path) -> None:
         assert dict(self.scores(place)) == dict(self.expected(run))
@@ -129,8 +129,9 @@ class ExporterConformance(ABC):
         assert done.returncode == 0, f"imported with the exporter: {done.stderr}"
 
     def test_an_unknown_option_is_refused(self, tmp_path: Path, place: Path) -> None:
+        run = example(tmp_path)
         with pytest.raises(ConfigErrors, match="unknown key"):
-            export(self.exporter, example(tmp_path), None, {**self.options(place), "no_such_option": 1})
+            export(self.exporter, run, None, {**self.options(run, place), "no_such_option": 1})
 
     # ------------------------------------------------------------------ what is exported
 
@@ -214,8 +215,9 @@ class ExporterConformance(ABC):
         if load_exporter(self.exporter).file_name is None:
             pytest.skip("the exporter writes no file")
         (place / "file").write_text("in the way")
+        run = example(tmp_path)
         with pytest.raises(EvalxError) as caught:
-            export(self.exporter, example(tmp_path), place / "file" / "below", self.options(place))
+            export(self.exporter, run, place / "file" / "below", self.options(run, place))
         assert caught.value.hint
 
 
