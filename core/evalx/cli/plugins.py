@@ -8,14 +8,22 @@ import click
 
 from evalx.cli.options import common_options
 from evalx.cli.output import emit, width, write
+from evalx.cli.scaffolding import command as new
 
 if TYPE_CHECKING:
     from evalx.catalog import PluginInfo
 
 
-@click.group("plugins")
-def command() -> None:
-    """Executors, deployment variants, harness adapters, exporters: what is installed and from where."""
+@click.group("plugins", invoke_without_command=True)
+@common_options
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Executors, deployment variants, harness adapters, exporters: what is installed and from where, and how to write one.
+
+    Without a subcommand: ls.
+    """
+    if ctx.invoked_subcommand is None:
+        _list(None, as_json)
 
 
 @command.command("ls")
@@ -23,6 +31,10 @@ def command() -> None:
 @common_options
 def ls(group: str | None, as_json: bool) -> None:
     """List plugins without importing any."""
+    _list(group, as_json)
+
+
+def _list(group: str | None, as_json: bool) -> None:
     from evalx.catalog import plugins
     from evalx.display.text import table
 
@@ -32,6 +44,9 @@ def ls(group: str | None, as_json: bool) -> None:
     else:
         rows = [(info.name, info.group, f"{info.distribution} {info.version}") for info in found]
         write(table(("plugin", "group", "from"), rows, width=width()))
+
+
+command.add_command(new)
 
 
 @command.command("show")

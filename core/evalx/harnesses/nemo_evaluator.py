@@ -57,6 +57,8 @@ class NemoEvaluatorHarness:
         found = document.get("results") if isinstance(document, dict) else None
         if not isinstance(found, dict):
             raise ResultError(f"{RESULTS_FILE} has no `results`")
+        if "target" not in document:
+            raise ResultError(f"{RESULTS_FILE} is cut off: it has no `target`, which is written after the results")
         scores = Scores(RESULTS_FILE)
         for path, group in _groups(found):
             _add_metrics(scores, group, f"group:{path}/")

@@ -31,7 +31,7 @@ def score(value: Any, **stats: Any) -> dict[str, Any]:
 
 
 def parse(folder: Path, results: Any) -> tuple[Metric, ...]:
-    text = results if isinstance(results, str) else yaml.safe_dump({"command": "x", "config": {}, "results": results})
+    text = results if isinstance(results, str) else yaml.safe_dump({"command": "x", "config": {}, "results": results, "target": {}})
     (folder / "results.yml").write_text(text)
     return NemoEvaluatorHarness().parse(make_task(), folder)
 
@@ -192,10 +192,12 @@ def one(value: Any) -> dict[str, Any]:
         (one(score(float("nan"))), "not finite"),
         (one(score(0.5, count=0)), "zero samples"),
         (one(score(0.5, count="20")), "natural number"),
+        ("results: {tasks: {t: {metrics: {m: {scores: {s: {value: 0.", "not YAML"),
+        ("results:\n  tasks:\n    t:\n      metrics:\n        m:\n          scores:\n            s:\n              value: 0.", "cut off"),
         ("[" * 100_000, "nested"),
         ("{a: " * 5_000, "nested"),
         ("".join(" " * n + "a:\n" for n in range(500)), "nested"),
-        ("results: &r\n  groups: {g: *r}\n", "more than 10000 groups"),
+        ("target: {}\nresults: &r\n  groups: {g: *r}\n", "more than 10000 groups"),
         ("a: &a {x: 1}\nresults: {<<: *a}\n", "merge keys"),
         ("results: !!python/object/apply:os.system ['touch PWNED']\n", "not YAML"),
         ("results: {tasks: {t: !!int ''}}\n", "not YAML"),
@@ -217,7 +219,7 @@ def test_aliases_to_aliases_end_in_time(tmp_path: Path) -> None:
     """Nine references to nine references, twenty times over: 10^19 groups if each is visited."""
     layers = [f"g{n}: &g{n} {{groups: {{{', '.join(f'c{m}: *g{n - 1}' for m in range(9))}}}}}" for n in range(1, 20)]
     with pytest.raises(ResultError, match="groups"):
-        parse(tmp_path, "\n".join(["g0: &g0 {}", *layers, "results: {groups: {g: *g19}}"]))
+        parse(tmp_path, "\n".join(["g0: &g0 {}", *layers, "results: {groups: {g: *g19}}", "target: {}"]))
 
 
 @pytest.mark.parametrize("make", [lambda path: os.mkfifo(path), lambda path: path.symlink_to("/etc/passwd"), lambda path: path.mkdir()])
