@@ -3,8 +3,9 @@
 A real `evalx run` against the emulated workspace: 20 ms for each call, 5 s of provisioning, tasks of 2 s. It prints, for each number of
 tasks, the seconds from the run's first event until all tasks are scored, alone and over the ideal (provisioning + task + the calls that
 must follow one another), until all is proven gone, and of the whole process, start-up included; CPU seconds and peak memory of evalx;
-list calls a second, calls in all; the median time from Ready to the job's creation; and the CPU seconds that the emulator, its model
-servers and its jobs took of the same cores.
+list calls a second, calls in all; the median time from Ready to the job's creation; the CPU seconds that the emulator, its model
+servers and its jobs took of the same cores; and how the seconds until all tasks are scored compare with those of a bare script on the SDK
+(bare_sdk.py, in a workspace like it, right after it), which says what these cores can do with so many real processes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ LATENCY, PROVISIONING, TASK = 0.02, 5.0, 2.0
 CALLS_IN_A_ROW = 12
 """workspace, node groups, shapes, secrets; secret, create endpoint; list, health, token; create job; list, logs."""
 
-SERVER = Path(__file__).with_name("small_server.py")
+SERVER, BARE = (Path(__file__).with_name(name) for name in ("small_server.py", "bare_sdk.py"))
 RESULTS = '{{{{"schema": 1, "metrics": [{{{{"name": "x", "value": 1}}}}]}}}}'
 WORK = f"sleep {TASK}; mkdir -p {{results}}; echo '{RESULTS.format()}' > {{results}}/results.json"
 
@@ -38,7 +39,20 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, nargs="+", default=[1, 8, 32, 128])
     parser.add_argument("--shared", action="store_true", help="one endpoint for all tasks")
     chosen = parser.parse_args()
-    head = ("tasks", "scored s", "/ ideal", "gone s", "process s", "cpu s", "MB", "lists/s", "calls", "Ready→job s", "others cpu s")
+    head = (
+        "tasks",
+        "scored s",
+        "/ ideal",
+        "gone s",
+        "process s",
+        "cpu s",
+        "MB",
+        "lists/s",
+        "calls",
+        "Ready→job s",
+        "others cpu s",
+        "/ bare",
+    )
     print("  ".join(f"{name:>11}" for name in head))
     for tasks in chosen.tasks:
         row = measure(tasks, chosen.shared)
@@ -51,9 +65,11 @@ def measure(tasks: int, shared: bool) -> tuple[str, ...]:
         with Emulator(settings()) as emulator:
             wall, usage, run = evalx(Path(folder), tasks, shared, emulator)
             calls = emulator.calls
+        others = sum(os.times()[:4]) - before - usage.ru_utime - usage.ru_stime
+        with Emulator(settings()) as emulator:
+            bare = bare_script(tasks, 1 if shared else tasks, emulator)
         events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     cpu = usage.ru_utime + usage.ru_stime
-    others = sum(os.times()[:4]) - before - cpu
     lists = sum(count for route, count in calls.items() if route in ("GET /deployments", "GET /jobs"))
     begun, ended = events[0]["time"], events[-1]["time"]
     makespan = max(event["time"] for event in events if event["state"] == "scored") - begun
@@ -70,7 +86,16 @@ def measure(tasks: int, shared: bool) -> tuple[str, ...]:
         str(sum(calls.values())),
         f"{statistics.median(ready_to_job(events)):.2f}",
         f"{others:.1f}",
+        f"{makespan / bare:.2f}",
     )
+
+
+def bare_script(tasks: int, endpoints: int, emulator: Emulator) -> float:
+    """Seconds that the bare script takes until all jobs are over."""
+    argv = [sys.executable, str(BARE), str(tasks), str(endpoints)]
+    done = subprocess.run(argv, env={**os.environ, **emulator.environment()}, stdout=subprocess.PIPE, check=True)
+    seconds: float = json.loads(done.stdout)["seconds"]
+    return seconds
 
 
 def settings() -> EmulatorSettings:
