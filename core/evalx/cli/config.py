@@ -1,4 +1,4 @@
-"""`evalx config`: a composed config and where each of its values comes from."""
+"""`evalx config`: a composed config and where each of its values comes from; what a config may hold."""
 
 from __future__ import annotations
 
@@ -36,6 +36,26 @@ def show(choice: ConfigChoice, as_json: bool) -> None:
         emit({"config": yaml.safe_load(config.text), "origins": {path: origin for _, (path, origin) in origins.items()}})
     else:
         write(_annotated(config.text, {number: origin for number, (_, origin) in origins.items()}))
+
+
+@command.command("schema")
+@click.option("--executor", metavar="NAME", help="Only for configs of this executor.")
+@click.option("--deployment", metavar="NAME", help="Only for configs with this deployment variant.")
+@common_options
+def schema(executor: str | None, deployment: str | None, as_json: bool) -> None:  # noqa: ARG001 -- it is JSON either way
+    """Print the JSON Schema of config files, for editors that complete and check YAML.
+
+    \b
+    Use it, for example, with yaml-language-server (VS Code, Neovim, ...):
+      evalx config schema > .evalx-schema.json
+    and as the first line of a config:
+      # yaml-language-server: $schema=.evalx-schema.json
+    """
+    import json
+
+    from evalx.config.json_schema import config_schema
+
+    click.echo(json.dumps(config_schema(executor, deployment), indent=2))
 
 
 def _origins(config: Config) -> Iterator[tuple[int, tuple[str, str]]]:

@@ -35,6 +35,7 @@ def at_least(minimum: float) -> Callable[[Any, Any, Any], None]:
         if isinstance(value, int | float) and value < minimum:
             raise ValueError(f"must be at least {minimum:g}, not {value:g}", attribute)
 
+    check.minimum = minimum  # type: ignore[attr-defined]
     return check
 
 

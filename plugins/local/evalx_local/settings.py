@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from attrs import frozen
 
-from evalx.config.settings import ExecutionSettings, setting
+from evalx.config.settings import ExecutionSettings, at_least, setting
 
 
 @frozen(kw_only=True)
@@ -43,7 +43,9 @@ class LocalSettings(ExecutionSettings):
     harnesses: Mapping[str, HarnessSettings] = setting(factory=dict, help="Harness name → `venv`, `env`, `image`.")
     containers: ContainerSettings = setting(factory=ContainerSettings, help="`memory`, `cpus`, `pids`, `mounts`, `extra_args`.")
     secrets_dir: str | None = setting(None, help="Folder with a file for each secret that a `secret_name_ref` names.")
-    max_tasks: int | None = setting(factory=_processors, help="How many tasks run at the same time; by default as many as processors.")
+    max_tasks: int | None = setting(
+        factory=_processors, help="How many tasks run at the same time; by default as many as processors.", validator=at_least(1)
+    )
     endpoint_readiness_timeout: float = setting(600.0, help="Seconds until a model server must answer.")
     task_timeout: float = setting(14400.0, help="Seconds until a task must be over, unless it says otherwise.")
 
