@@ -96,7 +96,7 @@ class Backend:
         found = await calls.insist("discover", self._hooks.discover, deadline)
         users = {run_id: self._user(run_id) for run_id in {one.run_id for one in found}}
         self._runs |= {one.run_id for one in found if users[one.run_id][0] or (one.mine and one.kind in _HANDLES)}
-        return [Sighting(one, *users[one.run_id], certain=one.run_id in self._runs) for one in found]
+        return [Sighting(one, *users[one.run_id], certain=one.marked or one.run_id in self._runs) for one in found]
 
     def _user(self, run_id: str) -> tuple[bool, str | None]:
         """Whether the run is known here, and the live process that works on it."""

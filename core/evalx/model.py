@@ -263,7 +263,8 @@ class Finding:
 @frozen
 class Found:
     """A resource at a backend that bears evalx's marks. kind: `endpoint`, `task` or another word of the executor's. owner: who created
-    it, as far as the backend tells; mine: whether that is the user who asks. created: seconds since the epoch, None if unknown."""
+    it, as far as the backend tells; mine: whether that is the user who asks. created: seconds since the epoch, None if unknown. marked: of
+    another kind than endpoints and tasks, and yet it bears a mark of evalx's, not just such a name."""
 
     run_id: str
     kind: str
@@ -272,6 +273,7 @@ class Found:
     owner: str = ""
     mine: bool = False
     created: float | None = None
+    marked: bool = False
 
 
 @frozen

@@ -10,14 +10,13 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from tests.lepton.conftest import QUESTION, until
 
-from evalx_lepton.emulator import Emulator, jobs, wire
-from evalx_lepton.sdk import Workspace
+from evalx_lepton.emulator import Emulator
+from evalx_lepton.sdk import Credentials, Workspace
 
 SWEEP = ("cleanup", "--all-runs", "--executor", "lepton")
 
@@ -85,57 +84,40 @@ def killed_run(folder: Path, config: str) -> str:
     return os.listdir(folder / "evalx-runs")[0]
 
 
-def strangers(run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Create resources that look like ours: names without marks, marks of other names, and all the marks of another owner's run."""
+def strangers(run_id: str, emulator: Emulator, *, twins: bool) -> None:
+    """Let another account create 50 resources that look like ours: the run's names without marks, marks under other names, another run with
+    all marks; secrets of such names. twins: among them some that pass for the run's own but for their owner."""
+    workspace = Workspace(Credentials(emulator.workspace_id, "their-token", emulator.url))
     owner = {"EVALX_OWNER": "0123456789ab"}
-    theirs = f"evalx-{STRANGER}-e0-one"
-    endpoints = {
-        f"evalx-{run_id}-e7": {},
-        f"evalx-{run_id}-e8": {"EVALX_RUN": run_id, "EVALX_RESOURCE": f"evalx-{run_id}-e0-one"},
-        "evalx-look-alike": {"EVALX_RUN": run_id},
-        theirs: {"EVALX_RUN": STRANGER, "EVALX_RESOURCE": theirs, **owner},
-    }
-    their_job = f"evalx-{STRANGER}-t0-one"
-    tasks = {
-        f"evalx-{run_id}-t7": {},
-        "evalx-look-alike-job": {"EVALX_RUN": run_id, "EVALX_RESOURCE": "x"},
-        their_job: {"EVALX_RUN": STRANGER, "EVALX_RESOURCE": their_job, **owner},
-    }
-    _belongs_to_others({*endpoints, *tasks}, monkeypatch)
-    workspace = Workspace()
-    for name, marks in endpoints.items():
+    theirs, their_job = f"evalx-{STRANGER}-e0-one", f"evalx-{STRANGER}-t0-one"
+    our_job = f"evalx-{run_id}-t0-one"
+    marks: list[dict[str, str]] = [{}, {"EVALX_RUN": run_id}, {"EVALX_RUN": run_id, "EVALX_RESOURCE": f"evalx-{run_id}-e0-one", **owner}]
+    endpoints = {theirs: {"EVALX_RUN": STRANGER, "EVALX_RESOURCE": theirs, **owner}}
+    endpoints |= {f"evalx-{run_id}-e{number}": marks[number % 3] for number in range(5, 14)}
+    endpoints |= {f"evalx-look-alike-{number}": marks[number % 3] for number in range(9)}
+    tasks = [(their_job, {"EVALX_RUN": STRANGER, "EVALX_RESOURCE": their_job, **owner})]
+    tasks += [(our_job, {"EVALX_RUN": run_id, "EVALX_RESOURCE": our_job, **owner} if twins else marks[1]), (our_job, {})]
+    tasks += [(f"evalx-{run_id}-t{number}", marks[number % 3]) for number in range(5, 14)]
+    tasks += [(f"evalx-look-alike-job-{number}", marks[number % 3]) for number in range(9)]
+    for name, made in endpoints.items():
         container = {"image": "example.test/vllm:1", "command": ["x"]}
-        spec = {"container": container, "resource_requirement": {"resource_shape": "cpu.small"}, "envs": _variables(marks)}
-        workspace.create_endpoint({"metadata": {"id": name, "labels": marks}, "spec": spec})
-    for name, marks in tasks.items():
+        spec = {"container": container, "resource_requirement": {"resource_shape": "cpu.small"}, "envs": _variables(made)}
+        workspace.create_endpoint({"metadata": {"id": name, "labels": made}, "spec": spec})
+    for name, made in tasks:
         container = {"image": "example.test/eval:1", "command": ["sleep", "600"]}
-        workspace.create_job(
-            {
-                "metadata": {"id": name, "labels": marks},
-                "spec": {"resource_shape": "cpu.small", "container": container, "envs": _variables(marks)},
-            }
-        )
-    workspace.create_secrets({"evalx-key": "x", "evalx-look-alike-KEY": "x", "evalx-deployments-KEY": "x"})
+        spec = {"resource_shape": "cpu.small", "container": container, "envs": _variables(made)}
+        workspace.create_job({"metadata": {"id": name, "labels": made}, "spec": spec})
+    twin = run_id if twins else STRANGER
+    untagged = ["evalx-key", "evalx-look-alike-KEY", "evalx-deployments-KEY", f"evalx-{twin}-MINE", f"evalx-{twin}-x"]
+    workspace.create_secrets(dict.fromkeys(untagged, "x"))
+    tagged = [f"evalx-{twin}-OTHER", f"evalx-{STRANGER}-KEY", f"evalx-{STRANGER}-ENDPOINT_TOKEN"]
+    workspace.create_secrets(dict.fromkeys(tagged, "x"), ["evalx", "evalx-owner-0123456789ab"])
+    workspace.create_secrets({f"evalx-{twin}-THIRD": "x", "ENDPOINT_TOKEN": "x"}, ["mine"])
+    workspace.close()
 
 
 def _variables(marks: dict[str, str]) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in marks.items()]
-
-
-def _belongs_to_others(names: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The emulated workspace has one user: let it show another one for these."""
-    metadata, render = wire.common_metadata, jobs.Job.render
-    other = {"created_by": "other@example.test", "owner": "other@example.test"}
-
-    def of_endpoint(endpoint: Any) -> dict[str, Any]:
-        return {**metadata(endpoint), **(other if endpoint.name in names else {})}
-
-    def of_job(job: Any) -> dict[str, Any]:
-        rendered: dict[str, Any] = render(job)
-        return {**rendered, "metadata": {**rendered["metadata"], **(other if job.name in names else {})}}
-
-    monkeypatch.setattr(wire, "common_metadata", of_endpoint)
-    monkeypatch.setattr(jobs.Job, "render", of_job)
 
 
 def alive(emulator: Emulator, run_id: str) -> list[str]:
@@ -144,13 +126,13 @@ def alive(emulator: Emulator, run_id: str) -> list[str]:
 
 
 def test_a_killed_run_is_swept_from_a_machine_that_never_saw_it(
-    workspace: Callable[..., Emulator], write: Write, evalx: Evalx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Callable[..., Emulator], write: Write, evalx: Evalx, tmp_path: Path
 ) -> None:
-    emulator = workspace(provisioning=0.1)
+    emulator = workspace(provisioning=0.1, users={"other@example.test": "their-token"})
     run_id = killed_run(tmp_path, write("import time; time.sleep(600)"))
     ours = alive(emulator, run_id)
     assert {name.partition("/")[0] for name in ours} == {"endpoint", "job", "secret"}
-    strangers(run_id, monkeypatch)
+    strangers(run_id, emulator, twins=False)
     before, calls = emulator.alive(), emulator.calls.copy()
 
     done = evalx("b", *SWEEP, "--json")
@@ -177,6 +159,22 @@ def test_a_killed_run_is_swept_from_a_machine_that_never_saw_it(
     assert evalx("b", *SWEEP).returncode == 0
 
     assert evalx("a", "cleanup", run_id).returncode == 0
+
+
+def test_fifty_look_alikes_are_left_alone(workspace: Callable[..., Emulator], write: Write, evalx: Evalx, tmp_path: Path) -> None:
+    emulator = workspace(provisioning=0.1, users={"other@example.test": "their-token"})
+    run_id = killed_run(tmp_path, write("import time; time.sleep(600)"))
+    ours = alive(emulator, run_id)
+    strangers(run_id, emulator, twins=True)
+    others = set(emulator.alive()) - set(ours)
+    assert len(others) == 50
+    done = evalx("b", *SWEEP, "--apply", "--json")
+    assert done.returncode == 7, "with twins of another owner about, a sweep does not take the run's name for proof"
+    done = evalx("a", "cleanup", run_id, "--storage")
+    assert done.returncode == 0, done.stderr
+    assert set(emulator.alive()) == others
+    done_by_us = [line.split(" ") for line in emulator.history if not line.startswith("other@")]
+    assert [entry for entry in done_by_us if entry[2] in others] == []
 
 
 def test_a_run_that_goes_on_here_is_not_touched(workspace: Callable[..., Emulator], write: Write, evalx: Evalx, tmp_path: Path) -> None:

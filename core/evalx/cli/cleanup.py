@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from attrs import define, field
 
+from evalx.cli import messages
 from evalx.cli.driving import ending, heed
 from evalx.cli.errors import report
 from evalx.cli.options import asked, common_options
@@ -41,6 +42,7 @@ def command(args: tuple[str, ...], all_runs: bool, executor: str | None, act: bo
     executor, such as execution.output_dir=DIR.
     """
     run = _checked(args, all_runs, executor, act, storage)
+    messages.configure(asked().verbosity)
     from evalx.store import Store
 
     with Store() as store:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evalx.cli.options import common_options
+from evalx.cli.options import asked, common_options
 from evalx.cli.output import emit, tell
 from evalx.model import Spec
 
@@ -29,9 +29,11 @@ def command(run: str, task: str | None, endpoint: bool, follow: bool, count: int
 
     RUN is an id, a unique beginning of one, or last. TASK is a task's name or an endpoint's.
     """
+    from evalx.cli import messages
     from evalx.logfiles import past_lines, wanted
     from evalx.store import Store
 
+    messages.configure(asked().verbosity)
     if as_json and follow:
         raise click.UsageError("--json and --follow do not go together.")
     with Store() as store:

@@ -84,8 +84,10 @@ class ConfigChoice:
 
     def load(self, extra: Sequence[str] = ()) -> Config:
         """The composed config. extra: further overrides. Raises ConfigErrors."""
+        from evalx.cli import messages
         from evalx.config import load
 
+        messages.configure(asked().verbosity)
         return load(
             self.config,
             overrides=[*self.overrides, *extra],

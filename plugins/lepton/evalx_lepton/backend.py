@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from evalx.errors import ConfigError
@@ -24,7 +24,7 @@ REASON_EVERY, REASON_GAP = 10.0, 0.5
 class Backend:
     """Of one run. Nothing is asked before it is needed."""
 
-    def __init__(self, run: RunContext, connect: Callable[[], Workspace], wanted_secrets: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, run: RunContext, connect: Callable[[], Workspace], wanted_secrets: Callable[[], Collection[str]]) -> None:
         """connect: makes the client; called once. wanted_secrets: see RunSecrets."""
         self._run = run
         self._connect = connect

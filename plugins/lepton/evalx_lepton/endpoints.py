@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,10 @@ from evalx.model import EndpointHandle, EndpointSpec, Secret, ServerSpec
 from evalx.serving import Readiness, api_key_data, asked_type, probe, shown_url, target_of
 from evalx_lepton import sdk
 from evalx_lepton.backend import Backend
-from evalx_lepton.bodies import Json, endpoint_body, endpoint_spec, token_secret
+from evalx_lepton.bodies import Json, endpoint_body, endpoint_spec, marks_of, token_secret
 from evalx_lepton.harvest import LogFile, pages
 from evalx_lepton.listing import Departures
+from evalx_lepton.ownership import is_ours
 from evalx_lepton.problems import Conflict, NotFound, Refused
 from evalx_lepton.secrets import PURPOSE
 from evalx_lepton.states import Phase, endpoint_phase, is_hopeless
@@ -66,7 +66,8 @@ class Endpoints:
             raise EndpointFailed(str(error), error.hint) from None
         except Conflict:
             self._adopt(endpoint, name)
-        return EndpointHandle(endpoint, name, data=endpoint_data(self._run.run_id, server))
+        data = {**endpoint_data(self._run.run_id, server), "owner": self._backend.workspace.fingerprint}
+        return EndpointHandle(endpoint, name, data=data)
 
     def server_spec(self, endpoint: EndpointSpec) -> ServerSpec | None:
         """What the deployment variant says of the endpoint's server. Raises ConfigError."""
@@ -99,7 +100,7 @@ class Endpoints:
         found = self._backend.workspace.endpoint(name)
         if found is None or endpoint_phase(found.state) is Phase.GOING:
             raise TransientError(f"endpoint {name} is still being deleted")
-        marks = self._run.labels(endpoint)
+        marks = marks_of(self._run, endpoint, self._backend.workspace.fingerprint)
         if any(found.marks.get(key) != value for key, value in marks.items()):
             raise EndpointFailed(
                 f"endpoint {name} exists already, and is not what this run would create", f"evalx cleanup {self._run.run_id}"
@@ -231,7 +232,7 @@ class Endpoints:
         self._departures.seen(name)
         if found is None:
             return False
-        if not is_ours(found.marks, self._run.run_id, name):
+        if not is_ours(self._run, self._backend.workspace, found, name, handle.spec, handle.data.get("owner")):
             warn_foreign("endpoint", name)
             return True
         if endpoint_phase(found.state) is not Phase.GOING and self._departures.due(name):
@@ -261,11 +262,6 @@ class Endpoints:
                 file.add([text for _, text in lines])
         except EvalxError:
             return  # a log is nice to have; the endpoint's end is not put off for it
-
-
-def is_ours(marks: Mapping[str, str], run_id: str, name: str) -> bool:
-    """Whether a resource's marks say that it is this resource of this run."""
-    return marks.get("EVALX_RUN") == run_id and marks.get("EVALX_RESOURCE") == name
 
 
 def warn_foreign(kind: str, name: str) -> None:

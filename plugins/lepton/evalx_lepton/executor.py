@@ -6,27 +6,26 @@ SDK client, one listing of each kind per tick, the run's secrets. Only sdk.py to
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from evalx.errors import ConfigError, EvalxError
+from evalx.errors import ConfigError
 from evalx.hookspecs import hookimpl
 from evalx.model import EndpointHandle, EndpointSpec, EnvValue, Finding, Found, Handle, TaskHandle, TaskResult, TaskSpec
 from evalx.serving import target_of
 from evalx_lepton import emulated
 from evalx_lepton.backend import Backend
-from evalx_lepton.bodies import Json, purge_body, purge_name
+from evalx_lepton.bodies import Json
 from evalx_lepton.deployments import LeptonHooks
 from evalx_lepton.endpoints import Endpoints, endpoint_data
 from evalx_lepton.job import job_command
+from evalx_lepton.ownership import all_of_evalx
+from evalx_lepton.purge import Purge
 from evalx_lepton.sdk import Workspace
 from evalx_lepton.secrets import needed, readable
 from evalx_lepton.settings import LeptonSettings
-from evalx_lepton.states import Phase, job_phase
 from evalx_lepton.tasks import Jobs
-from evalx_lepton.views import Endpoint, Job
 
 if TYPE_CHECKING:
     from evalx.context import RunContext
@@ -58,6 +57,7 @@ class LeptonExecutor:
         self._backend: Backend
         self._endpoints: Endpoints
         self._jobs: Jobs
+        self._purge: Purge
         self._ticks: dict[str, float] = {}
 
     @hookimpl
@@ -68,6 +68,7 @@ class LeptonExecutor:
         self._backend = Backend(run, lambda: self._connect(run), lambda: self._needed_secrets(run))
         self._endpoints = Endpoints(run, self._backend, self.settle)
         self._jobs = Jobs(run, self._backend, self.settle)
+        self._purge = Purge(run, self._backend, self.settle)
 
     def _connect(self, run: RunContext) -> Workspace:
         settings: LeptonSettings = run.settings
@@ -96,7 +97,7 @@ class LeptonExecutor:
     @hookimpl
     def cleanup(self, run: RunContext, handle: Handle) -> bool:  # noqa: ARG002
         if isinstance(handle, TaskHandle):
-            return self._jobs.cleanup(handle.resource, handle.data.get("id"), self._tick(handle))
+            return self._jobs.cleanup(handle, self._tick(handle))
         return not handle.owned or self._endpoints.cleanup(handle, self._tick(handle))
 
     # ------------------------------------------------------------------ the optional ones
@@ -153,48 +154,14 @@ class LeptonExecutor:
     def discover(self, run: RunContext) -> list[Found]:
         if self._is_asleep(run):
             return []
-        workspace = self._backend.workspace
-        found: list[tuple[str, str, Endpoint | Job]] = [
-            *(("endpoint", view.name, view) for views in workspace.endpoints().items.values() for view in views),
-            *(("task", view.name, view) for views in workspace.jobs("evalx-", archived=False).items.values() for view in views),
-        ]
-        mine = workspace.fingerprint
-        accounts = {view.owner for _, _, view in found if view.owner and view.marks.get("EVALX_OWNER") == mine}
-        marked = [
-            Found(
-                run_id=view.marks["EVALX_RUN"],
-                kind=kind,
-                resource=name,
-                state=view.state,
-                owner=view.owner,
-                mine=view.marks.get("EVALX_OWNER") == mine or view.owner in accounts,
-                created=view.created,
-            )
-            for kind, name, view in found
-            if _run_of(name) and view.marks.get("EVALX_RUN") == _run_of(name) and view.marks.get("EVALX_RESOURCE") == name
-        ]
-        return marked + _secrets(workspace, accounts, {one.run_id for one in marked if one.mine})
+        return all_of_evalx(self._backend.workspace)
 
     @hookimpl
     def purge(self, run: RunContext) -> bool:
         """A small job removes the run's folders from the mounts; it is the only one that sees the folders above them."""
         if run.settings.emulated:
             return emulated.purge(run.directory)
-        name, workspace = purge_name(run.run_id), self._backend.workspace
-        body = purge_body(run, image=self._jobs.image(), owner=workspace.fingerprint, group=self._backend.job_group())
-        if not body["spec"]["mounts"]:
-            return True
-        jobs = [job for job in workspace.jobs(name, archived=False).named(name) if job_phase(job.state) not in (Phase.GOING, Phase.GONE)]
-        if not jobs:
-            workspace.create_job(body)
-            return False
-        phase = job_phase(jobs[0].state)
-        if phase in (Phase.FAILED, Phase.STOPPED):
-            workspace.delete_job(jobs[0].id)
-            raise EvalxError(f"job {name}, which should remove the run's files, ended in state {jobs[0].state}")
-        if phase is Phase.OVER:
-            workspace.delete_job(jobs[0].id)
-        return phase is Phase.OVER
+        return self._purge.look(self._jobs.image())
 
     @hookimpl
     def preview(self, run: RunContext) -> Json:
@@ -223,9 +190,9 @@ class LeptonExecutor:
             return self._endpoints.deploy(endpoint)
         return EndpointHandle(endpoint, run.resource_name(endpoint), PLACE, data=endpoint_data(run.run_id, server))
 
-    def _needed_secrets(self, run: RunContext) -> Mapping[str, str]:
+    def _needed_secrets(self, run: RunContext) -> set[str]:
         owned = [endpoint for endpoint in run.plan.endpoints if self._endpoints.server_spec(endpoint) is not None]
-        return needed(run, owned, self._environments(run, owned))
+        return needed(owned, self._environments(run, owned))
 
     def _environments(self, run: RunContext, owned: list[EndpointSpec]) -> Iterator[Mapping[str, EnvValue]]:
         """Of all that the run will create; a task whose command cannot be made is told so when its turn comes."""
@@ -247,18 +214,3 @@ def with_url(handle: EndpointHandle) -> EndpointHandle:
     from attrs import evolve
 
     return handle if handle.url else evolve(handle, url=target_of(handle.spec).get("url") or PLACE)
-
-
-def _run_of(name: str) -> str:
-    """The run id in a resource's name; empty if there is none."""
-    found = re.match(r"evalx-([a-z][a-z2-7]{10})-", name)
-    return found[1] if found else ""
-
-
-def _secrets(workspace: Workspace, accounts: set[str], runs: set[str]) -> list[Found]:
-    """Secrets of runs. They bear no marks: whose they are is told by the account, or by the run's other resources."""
-    found: list[Any] = [(_run_of(name), name, owner) for name, owner in workspace.secrets().items() if _run_of(name)]
-    return [
-        Found(run_id=run_id, kind="secret", resource=name, owner=owner, mine=owner in accounts or run_id in runs)
-        for run_id, name, owner in found
-    ]

@@ -100,15 +100,19 @@ class Departures:
         with self._lock:
             self._lacking.pop(name, None)
 
-    def proven(self, name: str, snapshot: Snapshot[View], listing: Listing[View]) -> bool:
+    def proven(
+        self, name: str, snapshot: Snapshot[View], listing: Listing[View], is_gone: Callable[[View], bool] = lambda _: False
+    ) -> bool:
         """Count a snapshot that certainly lacks it, of that listing; whether it was the last one needed.
 
-        What this process has not asked to go is not on its way out, so the next listing is asked for at once.
+        is_gone: whether something of that name which is still listed does not count. What this process has not asked to go is not on its way out, so the next listing is asked for at once.
         """
         if self._enough(name, snapshot.asked) or self.noted(name):
             return self._enough(name, snapshot.asked)
         later = listing.since(time.monotonic())
-        return later.lacks(name) and self._enough(name, later.asked)
+        listed = later.named(name)
+        lacks = all(map(is_gone, listed)) if listed else later.lacks(name)
+        return lacks and self._enough(name, later.asked)
 
     def _enough(self, name: str, asked: float) -> bool:
         """Whether enough listings lack it, with one that was asked for at that moment."""

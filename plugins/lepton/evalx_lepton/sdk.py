@@ -18,7 +18,7 @@ from evalx.errors import AuthError, PluginError, TransientError
 from evalx_lepton.problems import LOGIN, NotFound, Refused, of_status, translated, validation
 from evalx_lepton.reading import endpoint_view, item_id, job_view, snapshot
 from evalx_lepton.states import CRASHING
-from evalx_lepton.views import Endpoint, Job, Reason, Snapshot
+from evalx_lepton.views import Endpoint, Job, Reason, Snapshot, StoredSecret
 
 T = TypeVar("T")
 
@@ -127,22 +127,22 @@ class Workspace:
 
     # ------------------------------------------------------------------ secrets
 
-    def secrets(self) -> dict[str, str]:
-        """Name → owner, of every secret that can be seen. Raises TransientError if there is one that the SDK cannot read."""
+    def secrets(self) -> dict[str, StoredSecret]:
+        """Every secret that can be seen, by name. Raises TransientError if there is one that the SDK cannot read."""
 
-        def ask() -> dict[str, str]:
+        def ask() -> dict[str, StoredSecret]:
             found = self._client.secret.list_all()
             if len(self._raw()) != len(found):
                 raise TransientError("list secrets: the answer holds an item that leptonai cannot read")
-            return {secret.name: secret.owner or "" for secret in found}
+            return {secret.name: StoredSecret(secret.name, secret.owner or "", frozenset(secret.tags or ())) for secret in found}
 
         return self._do("list secrets", ask)
 
-    def create_secrets(self, values: Mapping[str, str]) -> None:
+    def create_secrets(self, values: Mapping[str, str], tags: Sequence[str] = ()) -> None:
         """All in one call."""
         from leptonai.api.v2.types.secret import SecretItem
 
-        items = [SecretItem(name=name, value=value, tags=["evalx"], visibility="private") for name, value in values.items()]
+        items = [SecretItem(name=name, value=value, tags=list(tags), visibility="private") for name, value in values.items()]
         self._do("create the run's secrets", lambda: self._client.secret.create(items), *values.values())
 
     def delete_secret(self, name: str) -> None:

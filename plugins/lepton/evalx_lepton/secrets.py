@@ -7,13 +7,14 @@ that goes on with the run finds them again, or makes what is missing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from evalx.config.env import parse_env
-from evalx.errors import ConfigError
+from evalx.errors import ConfigError, EvalxError
 from evalx.model import EndpointSpec, EnvValue, Secret
 from evalx_lepton.bodies import TOKEN, secret_name
+from evalx_lepton.ownership import TAG, is_our_secret, owner_tag
 from evalx_lepton.problems import Conflict, NotFound
 from evalx_lepton.sdk import Workspace
 
@@ -27,8 +28,9 @@ PURPOSE = "endpoint"
 class RunSecrets:
     """The secrets of one run."""
 
-    def __init__(self, run: RunContext, wanted: Callable[[], Mapping[str, str]]) -> None:
-        """wanted: makes the names (without the run's part) and values of all that the run needs."""
+    def __init__(self, run: RunContext, wanted: Callable[[], Collection[str]]) -> None:
+        """wanted: makes the names (without the run's part) of all that the run needs; TOKEN is the run's own, the others are variables."""
+        self._run = run
         self._prefix = secret_name(run.run_id, "")
         self._wanted = wanted
         self._lock = threading.Lock()
@@ -39,32 +41,37 @@ class RunSecrets:
         with self._lock:
             if self._made:
                 return
-            values = {f"{self._prefix}{name}": value for name, value in self._wanted().items()}
+            values = {f"{self._prefix}{name}": self._value(name) for name in sorted(self._wanted())}
             if values:
                 self._create(workspace, values)
             self._made = True
+
+    def _value(self, name: str) -> str:
+        return self._run.token(PURPOSE) if name == TOKEN else self._run.secret(Secret(f"host:{name}"))
 
     def _create(self, workspace: Workspace, values: Mapping[str, str]) -> None:
         known = workspace.secrets()
         missing = {name: value for name, value in values.items() if name not in known}
         try:
             if missing:
-                workspace.create_secrets(missing)
+                workspace.create_secrets(missing, _tags(workspace))
         except Conflict:  # a list that lags behind: what is there already is ours, by its name
             for name, value in missing.items():
                 self._create_one(workspace, name, value)
 
     def _create_one(self, workspace: Workspace, name: str, value: str) -> None:
         try:
-            workspace.create_secrets({name: value})
+            workspace.create_secrets({name: value}, _tags(workspace))
         except Conflict:
             return
 
     def delete(self, workspace: Workspace) -> bool:
-        """Delete all that begin with the run's prefix; whether there were none."""
+        """Delete those of the run; whether there were none. What has but the run's prefix is left alone."""
         with self._lock:
             self._made = False
-            left = [name for name in workspace.secrets() if name.startswith(self._prefix)]
+            named = {name: secret for name, secret in workspace.secrets().items() if name.startswith(self._prefix)}
+            known = () if all(secret.tags for secret in named.values()) else self._own_names()
+            left = [name for name, secret in named.items() if is_our_secret(secret, workspace.fingerprint, known)]
             for name in left:
                 try:
                     workspace.delete_secret(name)
@@ -72,15 +79,22 @@ class RunSecrets:
                     continue
             return not left
 
+    def _own_names(self) -> list[str]:
+        """The names that the run's plan leads to; none where the plan cannot be followed any more."""
+        try:
+            return [f"{self._prefix}{name}" for name in self._wanted()]
+        except EvalxError:
+            return []
 
-def needed(run: RunContext, owned: list[EndpointSpec], environments: Iterator[Mapping[str, EnvValue]]) -> dict[str, str]:
-    """Names and values of the run's secrets. owned: endpoints that the run deploys. environments: of its endpoints and jobs.
 
-    Raises ConfigError for a variable that is not set.
-    """
-    host = {value for env in environments for value in env.values() if isinstance(value, Secret) and value.source == "host"}
-    token = {TOKEN: run.token(PURPOSE)} if owned else {}
-    return {**{secret.name: run.secret(secret) for secret in sorted(host, key=lambda secret: secret.name)}, **token}
+def _tags(workspace: Workspace) -> tuple[str, str]:
+    return TAG, owner_tag(workspace.fingerprint)
+
+
+def needed(owned: list[EndpointSpec], environments: Iterator[Mapping[str, EnvValue]]) -> set[str]:
+    """Names of the run's secrets. owned: endpoints that the run deploys. environments: of its endpoints and jobs."""
+    host = {value.name for env in environments for value in env.values() if isinstance(value, Secret) and value.source == "host"}
+    return host | ({TOKEN} if owned else set())
 
 
 def readable(env: Mapping[str, object]) -> dict[str, EnvValue]:

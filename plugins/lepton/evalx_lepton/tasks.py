@@ -13,12 +13,13 @@ from evalx.harnesses.api import ResultError
 from evalx.model import Artifact, EndpointHandle, Outcome, TaskHandle, TaskResult, TaskSpec
 from evalx_lepton import sdk
 from evalx_lepton.backend import Backend
-from evalx_lepton.bodies import Json, job_body
-from evalx_lepton.endpoints import is_ours, warn_foreign
+from evalx_lepton.bodies import Json, job_body, marks_of
+from evalx_lepton.endpoints import warn_foreign
 from evalx_lepton.frames import Frames, unpack
 from evalx_lepton.harvest import Harvest
 from evalx_lepton.job import frame_key, job_command, location
 from evalx_lepton.listing import Departures
+from evalx_lepton.ownership import is_ours
 from evalx_lepton.problems import Conflict, NotFound, Refused
 from evalx_lepton.states import Phase, is_hopeless, job_phase
 from evalx_lepton.views import Job
@@ -48,6 +49,7 @@ class Jobs:
         self._submitted: dict[str, float] = {}
         self._harvests: dict[str, Harvest] = {}
         self._departures = Departures()
+        self._foreign: set[str] = set()
 
     # ------------------------------------------------------------------ submit
 
@@ -56,7 +58,7 @@ class Jobs:
         job = self._adopted(task, name) or self._create(task, endpoint, name)
         with self._lock:
             self._submitted[name] = time.monotonic()
-        return TaskHandle(task, name, {"id": job.id})
+        return TaskHandle(task, name, {"id": job.id, "owner": self._backend.workspace.fingerprint})
 
     def body(self, task: TaskSpec, endpoint: EndpointHandle, group: str | None, owner: str) -> Json:
         """What is sent to create the task's job. Raises ConfigError."""
@@ -82,7 +84,7 @@ class Jobs:
     def _adopted(self, task: TaskSpec, name: str) -> Job | None:
         """The job that was created before, if there is one; the oldest, should there be several: the others are deleted."""
         alive = [job for job in self._before(name) if job_phase(job.state) not in (Phase.GOING, Phase.GONE)]
-        marks = self._run.labels(task)
+        marks = marks_of(self._run, task, self._backend.workspace.fingerprint)
         ours = [job for job in alive if all(job.marks.get(key) == value for key, value in marks.items())]
         if alive and not ours:
             raise TaskRefused(f"job {name} exists already, and is not what this run would create", f"evalx cleanup {self._run.run_id}")
@@ -126,7 +128,7 @@ class Jobs:
         that a listing need not show it."""
         wanted = handle.data.get("id")
         named = self._backend.alive_jobs.within(tick).named(handle.resource)
-        found = [job for job in named if (job.id == wanted if wanted else is_ours(job.marks, self._run.run_id, handle.resource))]
+        found = [job for job in named if (job.id == wanted if wanted else self._is_ours(job, handle))]
         if found:
             return min(found, key=lambda job: (job.created or 0.0, job.id))
         return self._backend.workspace.job(wanted) if wanted and not self._is_young(handle) else None
@@ -215,29 +217,34 @@ class Jobs:
                 return True
         return True
 
-    def cleanup(self, name: str, job_id: str | None, tick: float) -> bool:
-        """Delete every job of ours under that name. True once the platform knows of none alive, in two listings. tick: as in collect."""
+    def cleanup(self, handle: TaskHandle, tick: float) -> bool:
+        """Delete every job of ours under its name. True once the platform knows of none alive, in two listings. tick: as in collect."""
+        name, job_id = handle.resource, handle.data.get("id")
         snapshot = self._backend.alive_jobs.within(tick)
         found = {job.id: job for job in snapshot.named(name)}
         if job_id is not None and job_id not in found and not self._departures.noted(name):
             job = self._backend.workspace.job(job_id, archived=False)  # a listing may lag behind
             found |= {job_id: job} if job is not None else {}
-        alive = [job for job in found.values() if job_phase(job.state) is not Phase.GONE]
-        if not alive and (found or snapshot.lacks(name)):
-            return self._departures.proven(name, snapshot, self._backend.alive_jobs)
-        self._departures.seen(name)
-        if not alive:
-            return False
-        ours = [job for job in alive if is_ours(job.marks, self._run.run_id, name)]
-        if not ours:
+        alive = [job for job in found.values() if not self._counts_as_gone(job)]
+        ours = [job for job in alive if self._is_ours(job, handle)]
+        if len(ours) < len(alive):
+            self._foreign |= {job.id for job in alive if job not in ours}
             warn_foreign("job", name)
-            return True
-        if self._departures.due(name):
+        if not ours and (found or snapshot.lacks(name)):
+            return self._departures.proven(name, snapshot, self._backend.alive_jobs, self._counts_as_gone)
+        self._departures.seen(name)
+        if ours and self._departures.due(name):
             for job in ours:
                 if job_phase(job.state) is not Phase.GOING:
                     self._delete(job)
             self._departures.note(name)
         return False
+
+    def _counts_as_gone(self, job: Job) -> bool:
+        return job_phase(job.state) is Phase.GONE or job.id in self._foreign
+
+    def _is_ours(self, job: Job, handle: TaskHandle) -> bool:
+        return is_ours(self._run, self._backend.workspace, job, handle.resource, handle.spec, handle.data.get("owner"))
 
     def _delete(self, job: Job) -> None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
 from attrs import field, frozen
@@ -33,6 +33,15 @@ class Job:
     ended: float | None = None
 
 
+@frozen
+class StoredSecret:
+    """A secret of the workspace, of which nobody is shown the value. tags: empty if it has none, or the platform shows none."""
+
+    name: str
+    owner: str = ""
+    tags: frozenset[str] = frozenset()
+
+
 View = TypeVar("View", bound=Endpoint | Job)
 
 
@@ -49,6 +58,14 @@ class Snapshot(Generic[View]):
     def named(self, name: str) -> tuple[View, ...]:
         """All of that name."""
         return self.items.get(name, ())
+
+    def views(self) -> Iterator[View]:
+        """All that could be read."""
+        return (view for views in self.items.values() for view in views)
+
+    def may_hide(self, beginning: str) -> bool:
+        """Whether something whose name begins so may be among what could not be read."""
+        return self.blind or any(name.startswith(beginning) for name in self.unread)
 
     def lacks(self, name: str) -> bool:
         """Whether there is certainly none of that name: what could not be read is unknown, not absent."""

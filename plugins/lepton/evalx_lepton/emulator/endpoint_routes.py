@@ -31,9 +31,10 @@ async def create(call: Call) -> Any:
     if name in space.endpoints:
         raise conflict(KIND, name, "is being deleted" if space.endpoints[name].deleted_at else "already exists")
     visibility = str(_metadata(body).get("visibility") or "public")
-    endpoint = Endpoint(space, name, dict(body["spec"]), _labels(call), visibility)
+    endpoint = Endpoint(space, name, dict(body["spec"]), _labels(call), visibility, call.user)
     generated = _says_nothing_of_access(endpoint.spec) and space.settings.secure_defaults and endpoint.generate_token()
     endpoint.scale("Starting")
+    space.note(call.user, "create", f"endpoint/{name}")
     space.endpoints[name] = endpoint  # from now on others see it, while its port is being opened
     await endpoint.proxy.open()
     space.advance()
@@ -62,6 +63,7 @@ async def change(call: Call) -> Any:
     validation.endpoint_spec(space, space.family, spec)
     if call.query("dryrun") == "true":
         return space.family.render(endpoint) | {"spec": spec}
+    space.note(call.user, "change", f"endpoint/{endpoint.name}")
     endpoint.visibility = visibility
     endpoint.token_is_generated &= "api_tokens" not in (body.get("spec") or {})
     endpoint.change(spec)
@@ -70,7 +72,9 @@ async def change(call: Call) -> Any:
 
 async def delete(call: Call) -> Any:
     """Begin to delete it."""
-    _find(call).delete()
+    endpoint = _find(call)
+    call.workspace.note(call.user, "delete", f"endpoint/{endpoint.name}")
+    endpoint.delete()
     call.workspace.advance()
     return {}
 
@@ -78,6 +82,7 @@ async def delete(call: Call) -> Any:
 async def restart(call: Call) -> Any:
     """All replicas anew."""
     endpoint = _alive(call)
+    call.workspace.note(call.user, "change", f"endpoint/{endpoint.name}")
     endpoint.restart()
     return call.workspace.family.render(endpoint)
 

@@ -15,7 +15,7 @@ from evalx_lepton.emulator.logs import LogFile
 from evalx_lepton.emulator.names import suffix
 from evalx_lepton.emulator.proxy import EndpointProxy
 from evalx_lepton.emulator.settings import EndpointFault
-from evalx_lepton.emulator.wire import EndpointSpec
+from evalx_lepton.emulator.wire import USER, EndpointSpec
 
 if TYPE_CHECKING:
     from evalx_lepton.emulator.workspace import Workspace
@@ -186,6 +186,7 @@ class Endpoint:
     spec: dict[str, Any]
     labels: dict[str, str]
     visibility: str = "public"
+    owner: str = USER
     token_is_generated: bool = False
     replicas: list[Replica] = field(factory=list)
     ending: list[Replica] = field(factory=list)

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from evalx_lepton.emulator.answers import ApiError, as_json
 from evalx_lepton.emulator.faults import retry_after
 from evalx_lepton.emulator.settings import Fault
+from evalx_lepton.emulator.wire import USER
 from evalx_lepton.emulator.workspace import Workspace
 
 Handler = Callable[["Call"], Awaitable[Any]]
@@ -43,11 +44,12 @@ class Connections(H11Protocol):
 
 @frozen
 class Call:
-    """One call of a handler. body: its JSON, or None."""
+    """One call of a handler. body: its JSON, or None. user: the account that calls."""
 
     workspace: Workspace
     request: Request
     body: Any
+    user: str
 
     def path(self, name: str) -> str:
         """A part of the path."""
@@ -84,16 +86,19 @@ class Guard:
 
     async def _answer(self, request: Request) -> Response:
         try:
-            self._admit(request)
-            content = await self.handler(Call(self.workspace, request, await _body(request)))
+            user = self._admit(request)
+            content = await self.handler(Call(self.workspace, request, await _body(request), user))
         except ApiError as error:
             return error.response()
         return content if isinstance(content, Response) else as_json(content)
 
-    def _admit(self, request: Request) -> None:
+    def _admit(self, request: Request) -> str:
+        """The account whose token it is."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self.workspace.token.encode()):
-            raise ApiError(401, "Unauthorized", "the workspace token is missing or wrong")
+        for user, known in ((USER, self.workspace.token), *self.workspace.settings.users.items()):
+            if scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), known.encode()):
+                return user
+        raise ApiError(401, "Unauthorized", "the workspace token is missing or wrong")
 
 
 async def _body(request: Request) -> Any:

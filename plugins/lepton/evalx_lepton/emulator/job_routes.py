@@ -39,7 +39,8 @@ async def create(call: Call) -> Any:
     name = validation.name(str(metadata.get("id") or metadata.get("name") or ""))
     validation.job_spec(space, body.get("spec"))
     labels = dict(metadata.get("labels") or {}) if space.settings.keep_labels else {}
-    job = Job(space, f"{name}-{suffix(4)}", name, dict(body["spec"]), labels, str(metadata.get("visibility") or "public"))
+    job = Job(space, f"{name}-{suffix(4)}", name, dict(body["spec"]), labels, str(metadata.get("visibility") or "public"), call.user)
+    space.note(call.user, "create", f"job/{job.id}")
     space.jobs[job.id] = job
     space.wake()
     space.advance()
@@ -56,6 +57,7 @@ async def change(call: Call) -> Any:
     job, body = _find(call, ALIVE), validation.mapping(call.body)
     spec = merge_patch(job.spec, body.get("spec") or {})
     validation.job_spec(call.workspace, spec)
+    call.workspace.note(call.user, "change", f"job/{job.id}")
     job.change(spec)
     return job.render()
 
@@ -63,6 +65,7 @@ async def change(call: Call) -> Any:
 async def delete(call: Call) -> Any:
     """Begin to delete it; an archived one is forgotten."""
     job = _find(call, ALIVE)
+    call.workspace.note(call.user, "delete", f"job/{job.id}")
     if job.archived:
         del call.workspace.archive[job.id]
     else:

@@ -79,6 +79,7 @@ class Job:
     spec: dict[str, Any]
     labels: dict[str, str]
     visibility: str = "public"
+    owner: str = USER
     state: str = "Awaiting"
     workers: list[Worker] = field(factory=list)
     all_logs: list[LogFile] = field(factory=list)
@@ -153,7 +154,7 @@ class Job:
     def render(self) -> dict[str, Any]:
         """As answers show it."""
         metadata: dict[str, Any] = {"id": self.id, "name": self.name, "version": self.version, "visibility": self.visibility}
-        metadata |= {"created_at": int(self.created * 1000), "created_by": USER, "owner": USER}
+        metadata |= {"created_at": int(self.created * 1000), "created_by": self.owner, "owner": self.owner}
         if self.labels:
             metadata["labels"] = self.labels
         return {"metadata": metadata, "spec": self.spec, "status": self._status() | {"job_history": self.history}}

@@ -68,6 +68,11 @@ class Emulator:
         """How often each route was called: `GET /jobs/{name}` and so on, relative to the workspace."""
         return self._workspace.calls
 
+    @property
+    def history(self) -> list[str]:
+        """What was created, changed and deleted, by whom, in order: `<account> create endpoint/<name>` and so on."""
+        return self._workspace.history
+
     def alive(self) -> list[str]:
         """What exists: `endpoint/<name>`, `job/<id>`, `secret/<name>`, in order. Finished jobs exist until deleted or archived."""
         return self._workspace.alive()

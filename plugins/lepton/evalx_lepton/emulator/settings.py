@@ -158,6 +158,8 @@ class EmulatorSettings:
     """Nanoseconds to which log times are cut; with a coarse one, many lines have the same time."""
     mounts: Literal["auto", "substitute"] = "auto"
     """substitute: put the real folder's path into commands and variables, as where no namespace is to be had."""
+    users: Mapping[str, str] = field(factory=dict)
+    """Further accounts and their tokens; what they create is theirs."""
     seed: int = 0
     faults: tuple[Fault, ...] = ()
     endpoint_faults: tuple[EndpointFault, ...] = ()

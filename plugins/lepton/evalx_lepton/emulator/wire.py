@@ -126,10 +126,10 @@ def common_metadata(endpoint: Endpoint) -> Body:
     """What both forms tell. Times are milliseconds."""
     return {
         "created_at": int(endpoint.created * 1000),
-        "created_by": USER,
+        "created_by": endpoint.owner,
         "last_modified_at": int(endpoint.modified * 1000),
-        "last_modified_by": USER,
-        "owner": USER,
+        "last_modified_by": endpoint.owner,
+        "owner": endpoint.owner,
         "visibility": endpoint.visibility,
         "version": endpoint.version,
         "semantic_version": f"1.0.{endpoint.version}",

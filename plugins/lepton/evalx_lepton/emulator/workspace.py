@@ -69,6 +69,7 @@ class Workspace:
     secret_facts: dict[str, dict[str, Any]] = field(factory=dict)
     ports: Ports = field(factory=Ports)
     calls: Counter[str] = field(factory=Counter)
+    history: list[str] = field(factory=list)
     started: float = field(factory=time.time)
     family: Family = field(init=False)
     capacity: Capacity = field(init=False)
@@ -147,16 +148,20 @@ class Workspace:
         for log in logs:
             log.collect()
 
-    def add_secret(self, entry: Mapping[str, Any]) -> None:
+    def add_secret(self, entry: Mapping[str, Any], owner: str) -> None:
         """Create or replace one. Its value is in memory only."""
         self.secrets[entry["name"]] = str(entry.get("value") or "")
         facts = {key: entry[key] for key in ("name", "tags", "visibility") if entry.get(key) is not None}
-        self.secret_facts[entry["name"]] = {"visibility": "public", **facts, "created": time.time()}
+        self.secret_facts[entry["name"]] = {"owner": owner, "visibility": "public", **facts, "created": time.time()}
 
     def remove_secret(self, name: str) -> None:
         """Raises KeyError if it is not there."""
         del self.secrets[name]
         self.ghosts.add("secret", self.secret_facts.pop(name))
+
+    def note(self, user: str, verb: str, what: str) -> None:
+        """Remember that somebody has created, changed or deleted something."""
+        self.history.append(f"{user} {verb} {what}")
 
     def alive(self) -> list[str]:
         """What exists: `endpoint/<name>`, `job/<id>`, `secret/<name>`, in order. Finished jobs exist until they are deleted or archived."""

@@ -11,7 +11,6 @@ from evalx_lepton.emulator.answers import bad, missing
 from evalx_lepton.emulator.containers import WORKSPACE
 from evalx_lepton.emulator.guard import Call, Handler
 from evalx_lepton.emulator.settings import NodeGroup, Shape
-from evalx_lepton.emulator.wire import USER
 from evalx_lepton.emulator.workspace import Workspace
 
 YEAR = 365 * 24 * 3600
@@ -100,7 +99,7 @@ async def secret_list(call: Call) -> Any:
     """Names, never values."""
     space = call.workspace
     known = [facts for facts in space.secret_facts.values() if space.ghosts.visible(facts["created"])] + space.ghosts.show("secret")
-    return [{"owner": USER, **{key: value for key, value in facts.items() if key != "created"}} for facts in known]
+    return [{key: value for key, value in facts.items() if key != "created"} for facts in known]
 
 
 async def secret_create(call: Call) -> Any:
@@ -108,7 +107,8 @@ async def secret_create(call: Call) -> Any:
     if not isinstance(call.body, list):
         raise bad("the body must be an array of secrets")
     for entry in [validation.secret(entry) for entry in call.body]:
-        call.workspace.add_secret(entry)
+        call.workspace.note(call.user, "create", f"secret/{entry['name']}")
+        call.workspace.add_secret(entry, call.user)
     return {}
 
 
@@ -116,6 +116,7 @@ async def secret_delete(call: Call) -> Any:
     """Delete one."""
     try:
         call.workspace.remove_secret(call.path("name"))
+        call.workspace.note(call.user, "delete", f"secret/{call.path('name')}")
     except KeyError as error:
         raise missing("secret", call.path("name")) from error
     return {}
