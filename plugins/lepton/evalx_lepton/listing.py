@@ -105,7 +105,8 @@ class Departures:
     ) -> bool:
         """Count a snapshot that certainly lacks it, of that listing; whether it was the last one needed.
 
-        is_gone: whether something of that name which is still listed does not count. What this process has not asked to go is not on its way out, so the next listing is asked for at once.
+        is_gone: whether something of that name which is still listed does not count. What this process has not asked to go is not on its
+        way out, so the next listing is asked for at once.
         """
         if self._enough(name, snapshot.asked) or self.noted(name):
             return self._enough(name, snapshot.asked)

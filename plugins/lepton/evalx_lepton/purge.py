@@ -76,7 +76,7 @@ class Purge:
                 if job_phase(job.state) is not Phase.GOING:
                     self._delete(job)
             return False
-        if time.monotonic() - self._asked < self._settle or (not jobs and not snapshot.lacks(self._name)):
+        if time.monotonic() - self._asked < self._settle or not (snapshot.named(self._name) or snapshot.lacks(self._name)):
             return False
         if not self._departures.proven(self._name, snapshot, self._backend.alive_jobs, self._counts_as_gone):
             return False
