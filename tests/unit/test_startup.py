@@ -21,7 +21,7 @@ except SystemExit as end:
 new = {name for name in set(sys.modules) - before if name.partition(".")[0] not in sys.stdlib_module_names}
 os.write(report, json.dumps({"code": code, "modules": sorted(new)}).encode())
 """
-HEAVY = {"hydra", "omegaconf", "cattrs", "yaml", "rich", "psutil", "structlog"}
+HEAVY = {"hydra", "omegaconf", "cattrs", "yaml", "rich", "psutil", "structlog", "jinja2"}
 
 
 def imported(*arguments: str) -> tuple[int, set[str]]:
@@ -45,7 +45,9 @@ def test_help_version_and_slips_cost_click_alone(arguments: list[str], code: int
     assert modules & {"evalx.model", "evalx.config", "evalx.catalog", "evalx.runs"} == set()
 
 
-@pytest.mark.parametrize("name", ["run", "plan", "status", "watch", "logs", "ls", "results", "resume", "cancel", "cleanup", "tasks"])
+@pytest.mark.parametrize(
+    "name", ["run", "plan", "status", "watch", "logs", "ls", "results", "report", "resume", "cancel", "cleanup", "tasks"]
+)
 def test_the_help_of_a_command_imports_nothing_heavy(name: str) -> None:
     code, modules = imported(name, "--help")
     assert code == 0

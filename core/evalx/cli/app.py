@@ -30,6 +30,7 @@ SECTIONS = {
         "watch": "Follow a run that another process is working on.",
         "logs": "Show the log of a task or of its endpoint.",
         "results": "Show the scores of a run.",
+        "report": "Write a run as one HTML page: scores, timeline, failures.",
         "export": "Carry the results of a run to a file or a service.",
     },
     "Find": {

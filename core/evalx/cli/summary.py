@@ -119,6 +119,8 @@ def next_commands(account: Account) -> Iterator[str]:
         yield f"read a whole log:       evalx logs {run} {shlex.quote(clean(failed[0]))}"
     elif account.results and account.condition != "running":
         yield f"see the scores again:   evalx results {run}"
+    if account.results and account.condition != "running":
+        yield f"see all on a page:      evalx report {run}"
     yield f"files:                  {clean(account.directory)}"
 
 
