@@ -11,6 +11,7 @@ EvalxError                     any of the below; has a hint and an exit code
 ├── DeadlineExceeded           a wait had its time                                        6
 ├── ExportFailed               an exporter could not do its work; the scores are safe      70
 ├── RunNotFound                no run of that id                                          2
+├── RunNotOver                 the run may still change                                   8
 ├── RunBusy                    another live process owns the run                          75
 ├── RunInterrupted             nobody works on a run that is not over (Python API)         1, or 7
 └── StoreError                 state cannot be read or written                            70
@@ -106,6 +107,10 @@ class ExportFailed(EvalxError):
 
 class RunNotFound(EvalxError):
     exit_code = ExitCode.USAGE
+
+
+class RunNotOver(EvalxError):
+    exit_code = ExitCode.RUNNING
 
 
 class RunBusy(EvalxError):

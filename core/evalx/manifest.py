@@ -15,6 +15,7 @@ from typing import Any
 import evalx
 from evalx import catalog
 from evalx.context import RunContext
+from evalx.datasets import datasets
 from evalx.errors import StoreError
 from evalx.model import TaskResult
 from evalx.serial import to_json
@@ -66,6 +67,7 @@ def _beginning(run: RunContext, config_text: str | None) -> dict[str, Any]:
         "argv0": Path(sys.argv[0]).name,
         "endpoints": [to_json(endpoint) for endpoint in plan.endpoints],
         "tasks": [to_json(task) for task in plan.tasks],
+        "datasets": datasets(plan.tasks),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -38,6 +39,10 @@ def test_a_task_file_in_a_dataset_dir_is_scored(lm_eval_venv: Path, start: Start
     assert (metric.name, metric.n) == ("exact_match/strict", 20)
     assert 0 < metric.value <= 1 and metric.stderr is not None
     assert any("samples_" in artifact.path for artifact in result.artifacts)
+    details = LmEvalHarness().details(task.task, Path(task.site.results))
+    assert fmean(sample.scores[metric.name] for sample in details.samples) == pytest.approx(metric.value)
+    assert len({sample.question for sample in details.samples}) == 20 and all(sample.prompt for sample in details.samples)
+    assert details.facts["config.limit"] == 20 and details.facts["lm_eval_version"]
 
 
 def test_an_unknown_task_fails_with_its_last_words(lm_eval_venv: Path, start: Start, task_folder: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import field, frozen
 
@@ -50,6 +50,35 @@ class HarnessCommand:
     shell_settings: tuple[str, ...] = ()
 
 
+@frozen
+class Sample:
+    """One question and what it scored.
+
+    question, target, prompt: texts that are equal in two runs exactly if the question (its row of the data), the expected answer and what
+    the model was sent are equal: digests, or ids where there is nothing better; "" where it is not known. scores: by the name of the metric
+    that is their mean. A question that was asked several times is there several times.
+    """
+
+    question: str
+    target: str = ""
+    prompt: str = ""
+    scores: Mapping[str, float] = field(factory=dict)
+
+
+@frozen
+class Details:
+    """What a result says beyond its scores; what two runs are compared by.
+
+    facts: what decides a score beside the model: settings as they took effect, versions, revisions, seeds; two runs are compared only if
+    all are equal. lower_is_better: names of metrics of which less is better. samples: empty if none were kept; missing: why, in words.
+    """
+
+    facts: Mapping[str, Any]
+    lower_is_better: frozenset[str] = frozenset()
+    samples: tuple[Sample, ...] = ()
+    missing: str | None = None
+
+
 class Harness(Protocol):
     """An adapter. One instance serves every task of a run, from several threads.
 
@@ -58,6 +87,9 @@ class Harness(Protocol):
 
     One that tells in its log how far it is may have a method `progress(log: Sequence[str]) -> tuple[int, int] | None`: samples done of
     how many in all, from the log's last lines, the newest last; None if they do not tell.
+
+    One that tells more than scores may have a method `details(task: TaskSpec, results: Path) -> Details`, which raises ResultError; it is
+    asked when runs are compared, for tasks that passed. Without it the settings in the plan must be equal, and nothing is paired.
     """
 
     evalx_api: tuple[int, int]

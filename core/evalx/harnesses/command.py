@@ -11,7 +11,15 @@ The program writes `{results}/results.json`:
 
     {"schema": 1, "metrics": [{"name": "accuracy", "value": 0.75, "stderr": 0.1, "n": 20}]}
 
-`stderr` and `n` may be left out or null. Names are unique, values finite, and `n`, where given, is at least 1.
+`stderr` and `n` may be left out or null. Names are unique, values finite, and `n`, where given, is at least 1. A metric of which less is
+better says so with `"higher_is_better": false`. What decides the scores beside the model (a revision of the data, a temperature) may stand
+under `"facts"`, an object: runs are compared only if it is equal.
+
+It may also write `{results}/samples.jsonl`, one question a line, from which runs are compared pair by pair:
+
+    {"id": "q1", "prompt": "What is 7 + 7?", "target": "14", "scores": {"accuracy": 1}}
+
+`scores` has the names of metrics; `id`, `prompt` and `target` say whether it is the same question: one of them at least.
 """
 
 from __future__ import annotations
@@ -22,7 +30,8 @@ from pathlib import Path
 from typing import Any
 
 from evalx.errors import ConfigError
-from evalx.harnesses.api import HarnessCommand, ResultError, Target
+from evalx.harnesses.api import Details, HarnessCommand, ResultError, Sample, Target
+from evalx.harnesses.samples import digest, gathered, json_lines, number
 from evalx.harnesses.scores import Scores
 from evalx.harnesses.settings import task_settings, text_list
 from evalx.model import EnvValue, Metric, Site, TaskSpec
@@ -30,6 +39,8 @@ from evalx.results.files import read_result_text
 from evalx.results.formats import load_json
 
 RESULTS_FILE = "results.json"
+SAMPLES_FILE = "samples.jsonl"
+_ABSOLUTE = re.compile(r"^/(?:[^/]*/)*")
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
@@ -44,6 +55,13 @@ class CommandHarness:
 
     def parse(self, task: TaskSpec, results: Path) -> tuple[Metric, ...]:  # noqa: ARG002
         return _metrics(load_json(RESULTS_FILE, read_result_text(results, RESULTS_FILE)))
+
+    def details(self, task: TaskSpec, results: Path) -> Details:
+        document = load_json(RESULTS_FILE, read_result_text(results, RESULTS_FILE))
+        _metrics(document)
+        lower = frozenset(entry["name"] for entry in document["metrics"] if entry.get("higher_is_better") is False)
+        rows = json_lines(results / SAMPLES_FILE) if (results / SAMPLES_FILE).exists() else ()
+        return Details(_facts(task, document), lower, *gathered(map(_sample, rows), f"there is no {SAMPLES_FILE}"))
 
 
 def _placeholders(task: TaskSpec, target: Target, site: Site) -> dict[str, str | None]:
@@ -60,6 +78,24 @@ def _placeholders(task: TaskSpec, target: Target, site: Site) -> dict[str, str |
 
 def _environment(task: TaskSpec, target: Target) -> dict[str, EnvValue]:
     return {task.options.get("api_key_name") or "API_KEY": target.api_key} if target.api_key else {}
+
+
+def _facts(task: TaskSpec, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The command counts, but not where on a machine its files lie; and what the program says of itself."""
+    words = (task.options.get("params") or {}).get("command") or []
+    told = document.get("facts")
+    facts = {f"facts.{key}": value for key, value in told.items()} if isinstance(told, dict) else {}
+    return {"command": [_ABSOLUTE.sub("", str(word)) for word in words], **facts}
+
+
+def _sample(row: Mapping[str, Any]) -> Sample:
+    known = {key: row[key] for key in ("id", "prompt", "target") if row.get(key) is not None}
+    found = row.get("scores")
+    if not known or not isinstance(found, dict):
+        raise ResultError(f'{SAMPLES_FILE}: a sample has "scores", an object, and at least one of "id", "prompt" and "target"')
+    scores = {str(name): score for name, value in found.items() if (score := number(value)) is not None}
+    question, target, prompt = (digest(known[key]) if key in known else "" for key in ("id", "target", "prompt"))
+    return Sample(question, target, prompt, scores)
 
 
 def expand(text: str, values: Mapping[str, str | None]) -> str:

@@ -18,7 +18,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from evalx.errors import ConfigError
-from evalx.harnesses.api import HarnessCommand, ResultError, Target
+from evalx.harnesses.api import Details, HarnessCommand, ResultError, Target
+from evalx.harnesses.lm_details import lm_details
 from evalx.harnesses.scores import Scores
 from evalx.harnesses.settings import counted, task_settings
 from evalx.model import Metric, Site, TaskSpec
@@ -67,6 +68,10 @@ class LmEvalHarness:
     def parse(self, task: TaskSpec, results: Path) -> tuple[Metric, ...]:  # noqa: ARG002
         path = _newest(results)
         return _metrics(path.name, load_json(path.name, read_result_text(results, str(path))))
+
+    def details(self, task: TaskSpec, results: Path) -> Details:  # noqa: ARG002
+        path = _newest(results)
+        return lm_details(load_json(path.name, read_result_text(results, str(path))), results, _metric_name)
 
 
 def _config(task: TaskSpec, params: Mapping[str, Any], target: Target, site: Site) -> dict[str, Any]:
@@ -134,8 +139,11 @@ def _add(scores: Scores, entry: Any, prefix: str, n: int | None) -> None:
         metric, comma, filtered = key.partition(",")
         # Entries without a comma (alias, sample_len) are no scores; a group without an aggregate has " " for a value.
         if comma and not metric.endswith("_stderr") and value != " ":
-            name = metric if filtered in ("none", metric) else f"{metric}/{filtered}"
-            scores.add(prefix + name, value, entry.get(f"{metric}_stderr,{filtered}"), n)
+            scores.add(prefix + _metric_name(metric, filtered), value, entry.get(f"{metric}_stderr,{filtered}"), n)
+
+
+def _metric_name(metric: str, filtered: str) -> str:
+    return metric if filtered in ("none", metric) else f"{metric}/{filtered}"
 
 
 def _samples(name: str, counts: Mapping[str, Any], members: Mapping[str, Any]) -> int | None:

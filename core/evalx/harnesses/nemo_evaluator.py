@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from evalx.errors import ConfigError
-from evalx.harnesses.api import HarnessCommand, ResultError, Target
+from evalx.harnesses.api import Details, HarnessCommand, ResultError, Target
+from evalx.harnesses.nemo_details import nemo_details
 from evalx.harnesses.scores import Scores
 from evalx.harnesses.settings import counted, get_dotted, set_dotted, task_settings
 from evalx.model import EnvValue, Metric, Site, TaskSpec
@@ -66,6 +67,10 @@ class NemoEvaluatorHarness:
         for name, entry in tasks.items():
             _add_metrics(scores, entry, f"{name}/" if len(tasks) > 1 else "")
         return scores.finish()
+
+    def details(self, task: TaskSpec, results: Path) -> Details:
+        document = load_yaml(RESULTS_FILE, read_result_text(results, RESULTS_FILE))
+        return nemo_details(document, [metric.name for metric in self.parse(task, results)], results)
 
 
 def run_config(task: TaskSpec, target: Target, site: Site) -> dict[str, Any]:
