@@ -38,6 +38,9 @@ class Calls:
         self._pool = pool
         self._stopping = stopping
         self._stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._may_go_on = asyncio.Event()
+        self._may_go_on.set()
+        self._under_way: dict[asyncio.Future[Any], str] = {}
         if stopping.is_set():
             self._stop.set_result(None)
 
@@ -51,12 +54,24 @@ class Calls:
         if not self._stop.done():
             self._stop.set_result(None)
 
+    async def hold(self, seconds: float) -> bool:
+        """Let no call begin any more, and wait for those under way; whether all were over in that time. A look that changes nothing is
+        not waited for. `release` undoes it."""
+        self._may_go_on.clear()
+        changing = {future for future, what in self._under_way.items() if what != "wait_ready"}
+        return not changing or not (await asyncio.wait(changing, timeout=seconds))[1]
+
+    def release(self) -> None:
+        """Go on after `hold`."""
+        self._may_go_on.set()
+
     async def until_stopped(self) -> None:
         await asyncio.shield(self._stop)
 
     async def pause(self, seconds: float) -> None:
         """Wait. Raises Stopped as soon as the run is stopped."""
         await asyncio.wait({self._stop}, timeout=max(seconds, 0.0))
+        await self._may_go_on.wait()
         if self.stopped:
             raise Stopped
 
@@ -82,11 +97,10 @@ class Calls:
         raise AssertionError("unreachable")
 
     async def _in_pool(self, what: str, call: Callable[[], T], deadline: float) -> T:
+        await self._may_go_on.wait()
         if self.stopped:
             raise Stopped
-        running = self._pool.submit(named, what, call)
-        future = asyncio.wrap_future(running)
-        future.add_done_callback(_forget)
+        running, future = self._begin(what, call)
         either: set[asyncio.Future[Any]] = {future, self._stop}
         await asyncio.wait(either, timeout=max(deadline - now(), 0.0), return_when=asyncio.FIRST_COMPLETED)
         if not future.done():
@@ -95,6 +109,20 @@ class Calls:
         if not future.done():
             raise Stopped(unknown=True)
         return future.result()
+
+    def _begin(self, what: str, call: Callable[[], T]) -> tuple[Future[T], asyncio.Future[T]]:
+        """The call in the pool, and in the loop."""
+        running = self._pool.submit(named, what, call)
+        future = asyncio.wrap_future(running)
+        self._under_way[future] = what
+        future.add_done_callback(self._over)
+        return running, future
+
+    def _over(self, future: asyncio.Future[Any]) -> None:
+        """Look at a late outcome that nobody waits for, so that asyncio does not report it."""
+        del self._under_way[future]
+        if not future.cancelled():
+            future.exception()
 
     def _give_up(self, what: str, running: Future[Any]) -> None:
         """Raise, unless the run was stopped in the middle of a call, which then gets a little time."""
@@ -107,8 +135,8 @@ class Calls:
     async def insist(self, what: str, call: Callable[[], T], deadline: float) -> T:
         """Like `work`, but goes on after a stop: for cleaning up. Raises DeadlineExceeded or what the call raises."""
         for attempt in itertools.count():
-            future = asyncio.wrap_future(self._pool.submit(named, what, call))
-            future.add_done_callback(_forget)
+            await self._may_go_on.wait()
+            _, future = self._begin(what, call)
             await asyncio.wait({future}, timeout=max(deadline - now(), 0.0))
             if not future.done():
                 raise DeadlineExceeded(f"{what}: the executor's hook did not return in time")
@@ -146,9 +174,3 @@ def named(what: str, call: Callable[[], T]) -> T:
     except Exception as error:
         notes = "; ".join(getattr(error, "__notes__", ()))
         raise PluginError(f"{what}: {type(error).__name__}: {error}" + (f" ({notes})" if notes else "")) from error
-
-
-def _forget(future: asyncio.Future[T]) -> None:
-    """Look at a late outcome that nobody waits for, so that asyncio does not report it."""
-    if not future.cancelled():
-        future.exception()

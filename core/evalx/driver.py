@@ -54,11 +54,19 @@ class Driver:
     """Drives one run to its end. Use: `await Driver(...).execute()`.
 
     settle: seconds after a create call of unknown outcome in which the resource may still appear. fail_fast: the first task without a
-    score stops the run. ending: the run is only to be ended, for this reason.
+    score stops the run. ending: the run is only to be ended, for this reason. worked: seconds that other processes have driven it before.
     """
 
     def __init__(
-        self, run: RunContext, journal: Journal, hooks: Hooks, *, settle: float = 0.0, fail_fast: bool = False, ending: str | None = None
+        self,
+        run: RunContext,
+        journal: Journal,
+        hooks: Hooks,
+        *,
+        settle: float = 0.0,
+        fail_fast: bool = False,
+        ending: str | None = None,
+        worked: float = 0.0,
     ) -> None:
         self.run = run
         self.journal = journal
@@ -66,6 +74,7 @@ class Driver:
         self.settle = settle
         self.fail_fast = fail_fast
         self.ledger = Ledger(run, journal, hooks, self._fail)
+        self.worked = worked
         self.stop_reason = ending
         self.stop_code: ExitCode | None = None
         self.fatal: EvalxError | None = None
@@ -111,6 +120,10 @@ class Driver:
             self.calls.stop()
             self.ledger.write(lambda: self.journal.run(RunState.CANCELLING, reason=reason))
 
+    def warn(self, reason: str) -> None:
+        """Keep a warning with the run. From the loop's thread only."""
+        self.ledger.write(lambda: self.journal.note("warning", reason=reason))
+
     @property
     def left(self) -> tuple[str, ...]:
         """Names of all that may still exist at the backend."""
@@ -126,8 +139,7 @@ class Driver:
                 await asyncio.sleep(TEARDOWN_PAUSE)
             self._torn_down = True
         except EvalxError as error:
-            reason = f"what belongs to the run as a whole may not be gone: {in_words(error)}"
-            self.ledger.write(lambda: self.journal.note("warning", reason=reason))
+            self.warn(f"what belongs to the run as a whole may not be gone: {in_words(error)}")
 
     async def _heartbeat(self) -> None:
         while True:
@@ -138,7 +150,7 @@ class Driver:
                 self._fail(error)
 
     async def _stop_after(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds - self.worked)
         self.stop(f"max_duration of {seconds:g} s reached", ExitCode.DEADLINE)
 
     async def _guarded(self, flow: Coroutine[Any, Any, None]) -> None:

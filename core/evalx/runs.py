@@ -7,8 +7,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,19 @@ from evalx.driver import Driver
 from evalx.errors import AuthError, ConfigError, ConfigErrors, EvalxError, ExitCode, RunBusy
 from evalx.exporters.account import account_of
 from evalx.exporters.running import Exported, export_planned
+from evalx.interrupts import SIGNALS, Ending, Interrupts, Terminal
 from evalx.manager import RunManager
 from evalx.manifest import write_manifest
 from evalx.model import Event, Finding, Outcome, RunPlan, TaskResult
 from evalx.plan import make_plan
-from evalx.store import Journal, Store
+from evalx.store import Journal, RunRecord, Store
 from evalx.store.states import Cleanliness, RunOutcome, RunState
-
-SIGNALS = {signal.SIGINT: ExitCode.SIGINT, signal.SIGTERM: ExitCode.SIGTERM, signal.SIGHUP: ExitCode.SIGHUP}
 
 CANCEL_PATIENCE = 600.0
 """Seconds in which a process that was asked to end its run must have done so."""
+
+PATIENCE_SAID = 10.0
+"""Seconds after which the user is told what is being waited for."""
 
 
 @frozen
@@ -68,6 +70,15 @@ def _signals_put_back() -> Iterator[None]:
                 signal.signal(number, handling if handling is not None else signal.SIG_DFL)
 
 
+class Detached(Exception):
+    """The user wants the run to go on without this process, which has let go of it as it is: `resume` in another one goes on."""
+
+    def __init__(self, run_id: str, directory: Path) -> None:
+        super().__init__(f"run {run_id} is to go on in another process")
+        self.run_id = run_id
+        self.directory = directory
+
+
 @_signals_put_back()
 def start(
     config: Config,
@@ -75,9 +86,12 @@ def start(
     observers: Sequence[object] = (),
     trust_commands: bool = False,
     fail_fast: bool = False,
+    terminal: Terminal | None = None,
     control: Control | None = None,
 ) -> RunSummary:
     """Run what the config describes, to the end. control: how another thread may end it.
+
+    terminal: where the user is asked what an interrupt shall do; without one it stops the run. Raises Detached if the answer is that.
 
     Raises ConfigErrors or AuthError if preflight finds something wrong, StoreError if the state cannot be written; in each case nothing
     has been created.
@@ -90,7 +104,7 @@ def start(
     refuse(hooks.preflight())
     with Store() as store, store.create(plan, run.directory, config.text) as journal:
         write_manifest(run, config.text)
-        return _drive(run, journal, fail_fast=fail_fast, control=control)
+        return _drive(run, journal, fail_fast=fail_fast, terminal=terminal, control=control)
 
 
 @_signals_put_back()
@@ -100,9 +114,10 @@ def resume(
     observers: Sequence[object] = (),
     trust_commands: bool = False,
     fail_fast: bool = False,
+    terminal: Terminal | None = None,
     control: Control | None = None,
 ) -> RunSummary:
-    """Go on with a run whose process is gone: adopt what is alive, run what has no score, clean up. control: as for `start`.
+    """Go on with a run whose process is gone: adopt what is alive, run what has no score, clean up. terminal, control: as for `start`.
 
     Raises RunBusy if a live process owns it, RunNotFound.
     """
@@ -111,7 +126,7 @@ def resume(
             refuse(run.plugins.hooks(run).preflight())
         except EvalxError as error:
             raise _with_what_is_left(error, journal) from error.__cause__
-        return _drive(run, journal, fail_fast=fail_fast, control=control)
+        return _drive(run, journal, fail_fast=fail_fast, terminal=terminal, control=control)
 
 
 def _with_what_is_left(error: EvalxError, journal: Journal) -> EvalxError:
@@ -133,8 +148,13 @@ def cleanup(run_id: str, *, observers: Sequence[object] = (), reason: str = "cle
         return _drive(run, journal, ending=reason)
 
 
-def cancel(run_id: str, *, now: bool = False, observers: Sequence[object] = ()) -> RunSummary:
+def cancel(
+    run_id: str, *, now: bool = False, observers: Sequence[object] = (), tell: Callable[[str], None] = lambda _text: None
+) -> RunSummary:
     """End a run wherever its process is on this machine: ask the process to (`now`: kill it), or clean up in its place.
+
+    A process that is stopped (SIGSTOP, Ctrl-Z) is continued, since it could not end its run otherwise. tell: called with what the user
+    should know while it takes time.
 
     Raises RunBusy if it is owned by a process on another machine or the process does not end, RunNotFound.
     """
@@ -145,7 +165,10 @@ def cancel(run_id: str, *, now: bool = False, observers: Sequence[object] = ()) 
             if not holder.local:
                 raise RunBusy(f"run {run_id} is owned by process {holder.pid} on {holder.host}", f"there: evalx cancel {run_id}")
             os.kill(holder.pid, signal.SIGKILL if now else signal.SIGTERM)
-            _until_free(store, run_id)
+            if holder.stopped and not now:
+                os.kill(holder.pid, signal.SIGCONT)
+                tell(f"process {holder.pid} was stopped (by SIGSTOP or Ctrl-Z); it is continued, to end its run")
+            _until_free(store, run_id, tell)
     return cleanup(run_id, observers=observers, reason="cancelled")
 
 
@@ -197,28 +220,42 @@ def reopened(run_id: str, observers: Sequence[object] = (), trust_commands: bool
             yield run, journal
 
 
-def _until_free(store: Store, run_id: str) -> None:
-    deadline = time.monotonic() + CANCEL_PATIENCE
+def _until_free(store: Store, run_id: str, tell: Callable[[str], None]) -> None:
+    began, told = time.monotonic(), False
     while (holder := store.holder(run_id)) is not None and holder.alive:
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > CANCEL_PATIENCE:
             raise RunBusy(f"run {run_id}: process {holder.pid} has not ended", f"evalx cancel --now {run_id}")
+        if waited > PATIENCE_SAID and not told:
+            tell(f"waiting for process {holder.pid} to end the run; in another shell, evalx cancel --now {run_id} does not wait")
+            told = True
         time.sleep(0.1)
 
 
 def _drive(
-    run: RunContext, journal: Journal, *, fail_fast: bool = False, ending: str | None = None, control: Control | None = None
+    run: RunContext,
+    journal: Journal,
+    *,
+    fail_fast: bool = False,
+    ending: str | None = None,
+    terminal: Terminal | None = None,
+    control: Control | None = None,
 ) -> RunSummary:
-    """Drive the run to its end and write down how it ended. ending: only end it, for this reason."""
+    """Drive the run to its end and write down how it ended. ending: only end it, for this reason. Raises Detached."""
     if control is not None:
         control.begun.set_result((run.run_id, run.directory))
     settle = getattr(run.plugins.executor, "settle", 0.0)
     hooks = run.plugins.hooks(run, on_warning=lambda message: _warn(journal, message))
-    driver = Driver(run, journal, hooks, settle=settle, fail_fast=fail_fast, ending=ending)
+    driver = Driver(run, journal, hooks, settle=settle, fail_fast=fail_fast, ending=ending, worked=journal.worked())
+    before = journal.record
     hooks.on_event(journal.run(RunState.ACTIVE if ending is None else RunState.CANCELLING, reason=ending))
-    abandoned = asyncio.run(_execute(driver, control))
+    ended = asyncio.run(Interrupts(driver, terminal, control).execute())
+    if ended is Ending.DETACHED:
+        raise Detached(run.run_id, run.directory)
+    abandoned = ended is Ending.ABANDONED
     summary = _summarise(run, driver, abandoned)
     try:
-        hooks.on_event(_closed(journal, summary))
+        hooks.on_event(_closed(journal, summary, before if ending is not None else None))
         write_manifest(run, None, summary.results)
     except EvalxError as error:
         driver.fatal = driver.fatal or error
@@ -241,48 +278,19 @@ def _export(run: RunContext, journal: Journal, summary: RunSummary) -> tuple[Exp
     return done
 
 
-def _closed(journal: Journal, summary: RunSummary) -> Event:
-    cleanliness, code = summary.cleanliness, int(summary.exit_code)
-    return journal.run(RunState.CLOSED, outcome=summary.outcome, cleanliness=cleanliness, exit_code=code, reason=summary.reason)
+def _closed(journal: Journal, summary: RunSummary, before: RunRecord | None) -> Event:
+    """before: the run that was only to be ended; if it was over already, what it ended with stays."""
+    outcome, code = summary.outcome, int(summary.exit_code)
+    if before is not None and before.state is RunState.CLOSED and summary.cleanliness is Cleanliness.CLEAN:
+        stays = before.exit_code not in (None, int(ExitCode.DIRTY))
+        outcome, code = (before.outcome or outcome, before.exit_code or 0) if stays else (outcome, code)
+    return journal.run(RunState.CLOSED, outcome=outcome, cleanliness=summary.cleanliness, exit_code=code, reason=summary.reason)
 
 
 def _warn(journal: Journal, message: str) -> None:
     """Keep a warning with the run; the observers are not told, since it is about one of them."""
     with suppress(EvalxError):
         journal.note("warning", reason=message)
-
-
-async def _execute(driver: Driver, control: Control | None) -> bool:
-    """The driver's work under signal handlers and control: the first signal stops the run, the second stops waiting. True if it came."""
-    loop = asyncio.get_running_loop()
-    work = asyncio.ensure_future(driver.execute())
-
-    def on_signal(number: signal.Signals) -> None:
-        if driver.run.stopping.is_set():
-            loop.set_exception_handler(_all_but_cancelled)
-            for each in SIGNALS:  # what is left is told in a moment: a third must not come between
-                loop.remove_signal_handler(each)
-                signal.signal(each, signal.SIG_IGN)
-            work.cancel()
-        else:
-            driver.stop(f"interrupted by {number.name}", SIGNALS[number])
-
-    if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                loop.add_signal_handler(number, on_signal, number)
-    try:
-        with control.over(loop, driver.stop) if control is not None else nullcontext():
-            await work
-    except asyncio.CancelledError:
-        return True
-    return False
-
-
-def _all_but_cancelled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What the user has stopped waiting for is broken off on purpose: asyncio need not report it."""
-    if not isinstance(context.get("exception"), asyncio.CancelledError):
-        loop.default_exception_handler(context)
 
 
 def _summarise(run: RunContext, driver: Driver, abandoned: bool) -> RunSummary:

@@ -21,7 +21,7 @@ from evalx.store import Store
 
 pytestmark = pytest.mark.enable_socket
 
-NOTICE = "Ctrl-C stops the run and deletes 1 endpoint"
+NOTICE = "Ctrl-C asks: stop and delete 1 endpoint, detach, or go on"
 
 
 def alive(run_id: str) -> list[int]:
@@ -258,6 +258,8 @@ def test_an_interrupt_on_a_terminal(environment: dict[str, str], config: Any, tm
     terminal = Terminal(environment, tmp_path, "run", config(endless=["3000", "0.1"]))
     terminal.until_shown("endless  running")
     terminal.child.sendintr()
+    terminal.until_shown("Ctrl-C: [s]top and delete 1 endpoint, [d]etach, [c]ontinue?")
+    terminal.child.send("s")
     assert terminal.to_the_end() == 130
     text = "\n".join(terminal.lines())
     assert "cancelled (interrupted by SIGINT), 0 of 1 tasks scored, nothing left alive" in text.replace("\n", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +51,15 @@ def test_a_signal_before_anything_was_created(lab: Any) -> None:
     process.send_signal(signal.SIGTERM)
     assert lab.end(process).code in (143, -signal.SIGTERM)
     assert not lab.alive()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_command_line_is_imported(lab: Any, tmp_path: Path, number: signal.Signals) -> None:
+    """It ends with the signal, and not with Python's account of where its imports had got to."""
+    (tmp_path / "click.py").write_text(f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(30)\n")
+    for argv in (("-m", "evalx.cli"), ("-c", "from evalx.cli import main; main()")):
+        done = lab.evalx("ls", argv=argv, env={**lab.environment, "PYTHONPATH": str(tmp_path)})
+        assert (done.code, done.err) == (-number, "")
 
 
 def test_the_second_signal_ends_the_waiting(lab: Any) -> None:

@@ -26,7 +26,9 @@ def test_a_run_that_is_owned_is_refused(lab: Any, live: Any, command: str) -> No
             os.kill(live.pid, signal.SIGSTOP)
         done = lab.evalx(command, "last")
         assert done.code == 75 and f"is owned by process {live.pid}, which is alive" in done.err
-        assert f"hint: wait for it, or: evalx cancel {lab.run_id}" in done.err
+        hint = f"kill -CONT {live.pid} lets it go on; evalx cancel" if frozen else "wait for it, or: evalx cancel"
+        assert f"hint: {hint} {lab.run_id}" in done.err
+        assert (f"kill -CONT {live.pid}" in lab.evalx("status", "last").out) is frozen
     os.kill(live.pid, signal.SIGCONT)
     lab.gate.touch()
     assert lab.end(live).code == 0 and lab.begun() == ["endless", "first"]
@@ -50,6 +52,15 @@ def test_cancel_from_another_shell(lab: Any, live: Any) -> None:
     assert not lab.alive()
     assert [row.split()[:2] for row in first.out.splitlines()[1:]] == [["first", "accuracy"], ["endless", "cancelled"]]
     assert lab.evalx("cancel", "last").code == 0, "it can be said again"
+
+
+def test_cancel_of_a_process_that_is_stopped(lab: Any, live: Any) -> None:
+    os.kill(live.pid, signal.SIGSTOP)
+    lab.until(lambda: lab.evalx("status", "last", "--json").json["holder"]["stopped"])
+    done = lab.evalx("cancel", "last")
+    assert done.code == 0 and f"process {live.pid} was stopped (by SIGSTOP or Ctrl-Z); it is continued" in done.err
+    assert lab.end(live).code == 143 and not lab.alive()
+    assert lab.evalx("status", "last", "--exit-status").code == 143, "how it ended stays"
 
 
 @pytest.mark.parametrize("frozen", [False, True])

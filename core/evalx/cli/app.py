@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,13 +119,18 @@ def cli() -> None:
     """
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and end the process with its exit code. argv: without the program's name; None takes the process's own."""
+def main(argv: Sequence[str] | None = None, *, early: bool = False) -> None:
+    """Run the command line and end the process with its exit code. argv: without the program's name; None takes the process's own.
+
+    early: Ctrl-C was made to end the process at once, and is to be answered from here on.
+    """
     args = list(sys.argv[1:] if argv is None else argv)
-    asked = Asked(json="--json" in args)
+    asked = Asked(json="--json" in args, args=tuple(args))
     _open_missing_streams()
     stdout = sys.stdout
     try:
+        if early:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         _check_folder()
         code = cli.main(args=args, prog_name="evalx", obj=asked, standalone_mode=False)
         sys.stdout.flush()
@@ -135,6 +141,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if asked.at_once:
         sys.stderr.flush()
         os._exit(int(code or 0))
+    if argv is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said: what is torn down now must not speak of it
     sys.exit(int(code or 0))
 
 

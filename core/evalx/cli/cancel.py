@@ -16,13 +16,15 @@ from evalx.errors import ExitCode
 def command(run: str, now: bool, as_json: bool) -> int:
     """End a run early: nothing new starts, endpoints are deleted, finished scores are kept.
 
+    A process that is stopped (SIGSTOP, Ctrl-Z) is continued to do so, or killed with --now.
+
     RUN is an id, a unique beginning of one, or last. Ends with 0 if nothing is left alive.
     """
     from evalx import runs
     from evalx.cli.summary import Account
 
     with ending(run) as (run_id, display):
-        summary = runs.cancel(run_id, now=now, observers=[display])
+        summary = runs.cancel(run_id, now=now, observers=[display], tell=display.tell)
         heed(summary)
     show(Account.of(summary), "auto", as_json)
     return int(ExitCode.DIRTY if summary.left else ExitCode.OK)

@@ -21,12 +21,13 @@ _DURATION = re.compile(r"^(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)
 
 @dataclass
 class Asked:
-    """What the user asked of the whole command: verbosity (-v and -q, summed), and whether stdout must be JSON. at_once: end the
-    process without waiting for threads, which the user has stopped waiting for."""
+    """What the user asked of the whole command: verbosity (-v and -q, summed), and whether stdout must be JSON. args: what was typed.
+    at_once: end the process without waiting for threads, which the user has stopped waiting for."""
 
     json: bool = False
     verbosity: int = 0
     at_once: bool = False
+    args: tuple[str, ...] = ()
 
 
 def asked() -> Asked:

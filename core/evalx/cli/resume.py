@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from evalx.cli.driving import display_option, drive
-from evalx.cli.options import common_options
+from evalx.cli.driving import detach as hand_over
+from evalx.cli.driving import display_option, drive, supervised
+from evalx.cli.options import asked, common_options
+
+if TYPE_CHECKING:
+    from evalx.cli.terminal import RunTerminal
+    from evalx.display.base import Display
+    from evalx.runs import RunSummary
 
 
 @click.command("resume")
 @click.argument("run", default="last")
+@click.option("--detach", is_flag=True, help="Let the run go on in the background; evalx watch follows it.")
 @click.option("--fail-fast", is_flag=True, help="The first task without a score ends the run.")
 @click.option("--trust-commands", is_flag=True, help="Allow pre_cmd and post_cmd of the config to run.")
 @display_option
 @common_options
-def command(run: str, fail_fast: bool, trust_commands: bool, display: str, as_json: bool) -> int:
+def command(run: str, detach: bool, fail_fast: bool, trust_commands: bool, display: str, as_json: bool) -> int:
     """Go on with a run that was interrupted or has tasks without a score. Scored tasks are kept and not run again.
 
     RUN is an id, a unique beginning of one, or last.
     """
+    if detach and not supervised():
+        return hand_over(asked().args, as_json)
     from evalx import runs
     from evalx.store import Store
 
     with Store() as store:
         record = store.find(run)
         events = store.events(record.run_id)
-    return drive(
-        lambda observer: runs.resume(record.run_id, observers=[observer], trust_commands=trust_commands, fail_fast=fail_fast),
-        display,
-        as_json,
-        prepare=lambda shown: shown.prime(record, events),
-    )
+
+    def work(observer: Display, terminal: RunTerminal | None) -> RunSummary:
+        observers = [observer, terminal] if terminal else [observer]
+        return runs.resume(record.run_id, observers=observers, trust_commands=trust_commands, fail_fast=fail_fast, terminal=terminal)
+
+    successor = ["--fail-fast"] * fail_fast + ["--trust-commands"] * trust_commands
+    return drive(work, display, as_json, prepare=lambda shown: shown.prime(record, events), successor=successor)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from evalx.cli.driving import display_option, drive
-from evalx.cli.options import ConfigChoice, common_options, config_options, seconds
+from evalx.cli.driving import detach as hand_over
+from evalx.cli.driving import display_option, drive, supervised
+from evalx.cli.options import ConfigChoice, asked, common_options, config_options, seconds
+
+if TYPE_CHECKING:
+    from evalx.cli.terminal import RunTerminal
+    from evalx.display.base import Display
+    from evalx.runs import RunSummary
 
 
 @click.command("run")
 @config_options
+@click.option("--detach", is_flag=True, help="Let the run go on in the background; evalx watch follows it.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and create nothing; the same as evalx plan.")
 @click.option("--fail-fast", is_flag=True, help="The first task without a score ends the run.")
 @click.option("--max-duration", callback=seconds, metavar="TIME", help="End the run after this long: 45s, 90m, 1h30m.")
@@ -17,7 +26,14 @@ from evalx.cli.options import ConfigChoice, common_options, config_options, seco
 @display_option
 @common_options
 def command(
-    choice: ConfigChoice, dry_run: bool, fail_fast: bool, max_duration: float | None, trust_commands: bool, display: str, as_json: bool
+    choice: ConfigChoice,
+    detach: bool,
+    dry_run: bool,
+    fail_fast: bool,
+    max_duration: float | None,
+    trust_commands: bool,
+    display: str,
+    as_json: bool,
 ) -> int:
     """Deploy a model endpoint for every task, run the tasks in parallel, print the scores and delete what was created.
 
@@ -28,6 +44,8 @@ def command(
       evalx run quickstart
       evalx run my.yaml --executor local -t ifeval execution.endpoints=shared
     """
+    if detach and not dry_run and not supervised():
+        return hand_over(asked().args, as_json)
     config = choice.load(() if max_duration is None else [f"++execution.max_duration={max_duration:g}"])
     if dry_run:
         from evalx.cli.plan import show
@@ -35,6 +53,8 @@ def command(
         return show(config, trust_commands, as_json)
     from evalx import runs
 
-    return drive(
-        lambda observer: runs.start(config, observers=[observer], trust_commands=trust_commands, fail_fast=fail_fast), display, as_json
-    )
+    def work(observer: Display, terminal: RunTerminal | None) -> RunSummary:
+        observers = [observer, terminal] if terminal else [observer]
+        return runs.start(config, observers=observers, trust_commands=trust_commands, fail_fast=fail_fast, terminal=terminal)
+
+    return drive(work, display, as_json, successor=["--fail-fast"] * fail_fast + ["--trust-commands"] * trust_commands)

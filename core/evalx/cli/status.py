@@ -52,6 +52,8 @@ def _head(store: Store, record: RunRecord, condition: str) -> list[str]:
     ago = duration(time.time() - record.created)
     by = f", process {holder.pid} on {clean(holder.host)}" if condition == "running" and holder is not None else ""
     hint = f"  (go on: evalx resume {record.run_id})" if condition == "interrupted" else ""
+    if holder is not None and holder.stopped:
+        hint = f"  (stopped; go on: kill -CONT {holder.pid})"
     return [
         f"run        {record.run_id}",
         f"state      {condition}{by}{hint}",
@@ -98,7 +100,9 @@ def _as_json(store: Store, record: RunRecord, code: int) -> dict[str, Any]:
         "created": record.created,
         "updated": record.updated,
         "directory": str(record.directory),
-        "holder": {"pid": holder.pid, "host": holder.host, "alive": holder.alive} if holder is not None else None,
+        "holder": {"pid": holder.pid, "host": holder.host, "alive": holder.alive, "stopped": holder.stopped}
+        if holder is not None
+        else None,
         "tasks": [
             {
                 "task": task.spec.name,

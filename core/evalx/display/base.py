@@ -8,7 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from evalx.display.model import Board, Status, interrupt_notice
+import click
+
+from evalx.display.model import Board, Status, interrupt_notice, interrupt_question
 from evalx.hookspecs import hookimpl
 from evalx.model import Event, RunPlan, TaskResult
 
@@ -33,6 +35,9 @@ class Display:
 
     def __init__(self, *, notice: str | None = None) -> None:
         self._notice = notice
+        self._question: str | None = None
+        self.asks = False
+        """Whether Ctrl-C asks first."""
         self.board: Board | None = None
         self.lock = threading.RLock()
         self._ended = False
@@ -80,8 +85,30 @@ class Display:
         self.close()
 
     def notice(self, board: Board) -> str:
-        """What Ctrl-C will do; empty if that is not for this display to say."""
-        return interrupt_notice(board.plan) if self._notice is None else self._notice
+        """What Ctrl-C will do, or has asked; empty if that is not for this display to say."""
+        if self._question is not None:
+            return self._question
+        return interrupt_notice(board.plan, self.asks) if self._notice is None else self._notice
+
+    def ask(self, otherwise: str | None) -> None:
+        """Show the question of what Ctrl-C shall do. otherwise: what happens without an answer; None: it has been answered."""
+        with self.lock:
+            self._question = None if otherwise is None or self.board is None else f"{interrupt_question(self.board.plan)}  {otherwise}"
+        self.asked(self._question)
+
+    def asked(self, question: str | None) -> None:
+        """There is a question, or none any more."""
+        if question is not None:
+            self.tell(question)
+
+    def tell(self, text: str) -> None:
+        """Say something that is not an event."""
+        click.echo(text, err=True)
+
+    def take_over(self, run: RunFacts, other: Display) -> None:
+        """Go on in the place of another display, with what it knows."""
+        self.board = other.board or Board(run.plan)
+        self.opened(run, self.board)
 
     def happened(self, event: Event) -> None:
         """Any event, before it is folded in."""

@@ -39,6 +39,15 @@ class LiveDisplay(Display):
         about = f"{line(event.name)}: " if event.name else ""
         self.console.print(Text(f"warning: {about}{line(event.reason or '')}", style="yellow"))
 
+    def asked(self, question: str | None) -> None:
+        if self._live is None:
+            super().asked(question)
+        else:
+            self._live.refresh()
+
+    def tell(self, text: str) -> None:
+        self.console.print(Text(text))
+
     def closed(self) -> None:
         if self._live is not None:
             self._live.stop()
@@ -56,7 +65,11 @@ class LiveDisplay(Display):
             table.add_row(*_cells(board, task, now))
         hidden = len(board.tasks) - len(rows)
         rest = [Text(f"… and {hidden} more", style="dim")] if hidden else []
-        return Group(_title(board, now), table, *rest, Text(self.notice(board), style="dim", no_wrap=True, overflow="ellipsis"))
+        return Group(_title(board, now), table, *rest, self._foot(board))
+
+    def _foot(self, board: Board) -> Text:
+        style = "dim" if self._question is None else "bold yellow"
+        return Text(self.notice(board), style=style, no_wrap=True, overflow="ellipsis")
 
 
 def fitting(board: Board, room: int) -> list[Task]:

@@ -184,14 +184,22 @@ def first_score(data: Mapping[str, Any]) -> str | None:
     return f"{line(first['name'])} {score(first['value'])}{spread}"
 
 
-def interrupt_notice(plan: RunPlan) -> str:
-    """What Ctrl-C will do to this run."""
+def interrupt_notice(plan: RunPlan, asks: bool = False) -> str:
+    """What Ctrl-C will do to this run. asks: it asks first."""
     owned = sum(spec.variant != "none" for spec in plan.endpoints)
-    return (
-        f"Ctrl-C stops the run and deletes {plural(owned, 'endpoint')}"
-        if owned
-        else "Ctrl-C stops the run; the endpoint is not evalx's and stays"
-    )
+    if asks:
+        return f"Ctrl-C asks: stop{_deleting(owned, 'delete')}, detach, or go on"
+    return f"Ctrl-C stops the run{_deleting(owned)}" if owned else "Ctrl-C stops the run; the endpoint is not evalx's and stays"
+
+
+def interrupt_question(plan: RunPlan) -> str:
+    """What Ctrl-C asks."""
+    owned = sum(spec.variant != "none" for spec in plan.endpoints)
+    return f"Ctrl-C: [s]top{_deleting(owned, 'delete')}, [d]etach, [c]ontinue?"
+
+
+def _deleting(owned: int, word: str = "deletes") -> str:
+    return f" and {word} {plural(owned, 'endpoint')}" if owned else ""
 
 
 def _count(value: Any) -> int | None:

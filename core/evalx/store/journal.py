@@ -187,6 +187,16 @@ class Journal:
         """As `Store.tasks`."""
         return self._store.tasks(self.record.run_id)
 
+    def worked(self) -> float:
+        """Seconds that processes have driven the run so far, as its events tell: what lies between one process and the next is no work."""
+        total, began, last = 0.0, None, 0.0
+        for event in self._store.events(self.record.run_id):
+            if event.kind == "run" and event.state in (RunState.ACTIVE, RunState.CLOSED):
+                total += 0.0 if began is None else (event.time if event.state == RunState.CLOSED else last) - began
+                began = event.time if event.state == RunState.ACTIVE else None
+            last = event.time
+        return total if began is None else total + last - began
+
     def heartbeat(self) -> None:
         """Tell other machines that this process is alive; to be called well within `HEARTBEAT_LIMIT`."""
         with self._store.transaction() as db:

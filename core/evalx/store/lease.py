@@ -17,13 +17,15 @@ HEARTBEAT_LIMIT = 120.0
 
 @frozen
 class Holder:
-    """The process that owns a run. started: when, in seconds since the epoch. local: alive was seen, not inferred from its heartbeat."""
+    """The process that owns a run. started: when, in seconds since the epoch. local: alive was seen, not inferred from its heartbeat.
+    stopped: it is alive, but held by SIGSTOP (or Ctrl-Z), and does nothing until it is continued."""
 
     pid: int
     host: str
     started: float
     alive: bool
     local: bool
+    stopped: bool = False
 
 
 def acquire(db: sqlite3.Connection, run_id: str, now: float) -> int:
@@ -60,7 +62,7 @@ def holder(row: sqlite3.Row | None, now: float) -> Holder | None:
         return None
     local = row["machine"] == _machine()
     alive = _birth(row["pid"]) == row["birth"] if local else now - row["heartbeat"] <= HEARTBEAT_LIMIT
-    return Holder(row["pid"], row["host"], row["started"], alive, local)
+    return Holder(row["pid"], row["host"], row["started"], alive, local, stopped=alive and local and _is_stopped(row["pid"]))
 
 
 def _row(db: sqlite3.Connection, run_id: str) -> sqlite3.Row | None:
@@ -71,6 +73,9 @@ def _row(db: sqlite3.Connection, run_id: str) -> sqlite3.Row | None:
 def _busy(run_id: str, current: Holder) -> RunBusy:
     if current.local and current.pid == os.getpid():
         return RunBusy(f"run {run_id} is already open in this process", "close its journal first")
+    if current.stopped:
+        hint = f"kill -CONT {current.pid} lets it go on; evalx cancel {run_id} ends it"
+        return RunBusy(f"run {run_id} is owned by process {current.pid}, which is alive, but stopped (by SIGSTOP or Ctrl-Z)", hint)
     if current.local:
         return RunBusy(f"run {run_id} is owned by process {current.pid}, which is alive", f"wait for it, or: evalx cancel {run_id}")
     return RunBusy(
@@ -99,6 +104,15 @@ def _birth(pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None if Path("/proc/self/stat").exists() else _birth_elsewhere(pid)
     return None if state in "ZX" else fields[18]
+
+
+def _is_stopped(pid: int) -> bool:
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
 
 
 def _birth_elsewhere(pid: int) -> str | None:

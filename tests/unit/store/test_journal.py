@@ -227,3 +227,20 @@ class TestBatches:
         assert journal.record.state is RunState.PLANNED is store.find(journal.record.run_id).state
         assert journal.run(RunState.ACTIVE).seq == len(before) + 1
         assert len(lines(journal)) == len(before) + 1
+
+
+def test_how_long_processes_have_worked_on_a_run(journal: Journal, clock: Clock) -> None:
+    """Over a process that died after 30 seconds, an hour without any, and one that ended in order after 20."""
+    journal.run(RunState.ACTIVE)
+    clock.seconds += 30
+    journal.note("warning", reason="the last that was heard of it")
+    assert journal.worked() == 30
+    clock.seconds += 3600
+    journal.run(RunState.ACTIVE)
+    clock.seconds += 15
+    journal.run(RunState.CANCELLING)
+    clock.seconds += 5
+    journal.run(RunState.CLOSED)
+    clock.seconds += 3600
+    journal.note("warning", reason="exported")
+    assert journal.worked() == 50
