@@ -48,6 +48,21 @@ def test_json_says_where(evalx: Command, stored: Stored, tmp_path: Path) -> None
     assert done.json == {"schema": 1, "run_id": run.run_id, "condition": "partial", "report": str(path), "bytes": path.stat().st_size}
 
 
+def test_a_run_whose_directory_is_gone(evalx: Command, stored: Stored, tmp_path: Path) -> None:
+    run = finished(stored)
+    shutil.rmtree(run.directory)
+    done = evalx("report")
+    assert done.code == 70 and "is gone" in done.err and "--output FILE" in done.err and not run.directory.exists()
+    assert evalx("report", "last", "-o", "page.html").code == 0 and "0.4567" in (tmp_path / "page.html").read_text()
+
+
+def test_into_a_folder(evalx: Command, stored: Stored, tmp_path: Path) -> None:
+    run = finished(stored)
+    assert evalx("report", "last", "-o", "pages/").out == f"pages/report-{run.run_id}.html\n"
+    assert evalx("report", "last", "-o", "pages").code == 0
+    assert [path.name for path in (tmp_path / "pages").iterdir()] == [f"report-{run.run_id}.html"]
+
+
 def test_to_stdout(evalx: Command, stored: Stored) -> None:
     run = finished(stored)
     done = evalx("report", "last", "-o", "-")
@@ -107,7 +122,8 @@ def test_what_is_no_report_is_not_overwritten(evalx: Command, stored: Stored, tm
     [
         (["no-such-run"], 2, "no run"),
         (["./nowhere"], 2, "no plan.json"),
-        (["last", "-o", "no/such/folder.html"], 70, "cannot be written"),
+        (["/dev/null/run"], 2, "no plan.json"),
+        (["last", "-o", "/dev/null/report.html"], 70, "cannot be written"),
     ],
 )
 def test_mistakes(evalx: Command, stored: Stored, arguments: list[str], code: int, said: str) -> None:

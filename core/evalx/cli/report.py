@@ -18,7 +18,7 @@ USUAL = "report.html"
 
 @click.command("report")
 @click.argument("run", default="last")
-@click.option("-o", "--output", metavar="FILE", help="Where to write the page; - is stdout. Usually report.html in the run directory.")
+@click.option("-o", "--output", metavar="PATH", help="File or folder to write to; - is stdout. Usually report.html in the run directory.")
 @common_options
 def command(run: str, output: str | None, as_json: bool) -> None:
     """Write a run as one HTML page: scores with intervals, timeline, failures, manifest.
@@ -35,7 +35,7 @@ def command(run: str, output: str | None, as_json: bool) -> None:
     if output == "-":
         click.echo(page, nl=False)
         return
-    path = Path(output).expanduser() if output is not None else data.directory / USUAL
+    path = _destination(data, output)
     write_report(path, page)
     if as_json:
         emit({"run_id": data.plan.run_id, "condition": data.condition, "report": str(path.absolute()), "bytes": path.stat().st_size})
@@ -43,6 +43,19 @@ def command(run: str, output: str | None, as_json: bool) -> None:
         click.echo(path)
         if not data.over:
             tell(f"run {data.plan.run_id} is {data.condition}: this is how it stands now")
+
+
+def _destination(data: RunData, output: str | None) -> Path:
+    """The file to write. In a folder that the user names, the page is named after its run."""
+    from evalx.errors import StoreError
+
+    if output is None:
+        if not data.directory.is_dir():
+            message = f"the directory of run {data.plan.run_id} is gone: {data.directory}"
+            raise StoreError(message, f"write the page elsewhere: evalx report {data.plan.run_id} --output FILE")
+        return data.directory / USUAL
+    path = Path(output).expanduser()
+    return path / f"report-{data.plan.run_id}.html" if path.is_dir() or output.endswith("/") else path
 
 
 def _data(text: str) -> RunData:

@@ -70,6 +70,12 @@ class RunData:
         return self.condition not in ("running", "interrupted", UNFINISHED)
 
     @property
+    def reason(self) -> str | None:
+        """Why the run ended as it did, if that was said."""
+        last = next((event for event in reversed(self.events) if event.kind == "run"), None)
+        return last.reason if last is not None and self.over else None
+
+    @property
     def until(self) -> float:
         """The end of what is known, seconds since the epoch: now, unless nothing can have happened since the last event."""
         last = self.events[-1].time if self.events else self.plan.created
@@ -114,7 +120,7 @@ def _read_plan(directory: Path) -> RunPlan:
     path = directory / "plan.json"
     try:
         return _structured(RunPlan, path.read_text(encoding="utf-8"), str(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         hint = "name a run (evalx ls shows them) or a run directory, such as evalx-runs/RUN"
         raise RunNotFound(f"{directory} is not the directory of a run: it has no plan.json", hint) from None
     except (OSError, UnicodeError) as error:

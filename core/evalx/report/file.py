@@ -23,7 +23,7 @@ def is_report(path: Path) -> bool:
 
 
 def write_report(path: Path, page: str) -> None:
-    """Write the page, readable by the user alone. An older report there is replaced, and keeps its permissions.
+    """Write the page, readable by the user alone. An older report there is replaced, and keeps its permissions; folders are made.
 
     Raises ConfigError if something else is there, and StoreError if it cannot be written.
     """
@@ -34,6 +34,7 @@ def write_report(path: Path, page: str) -> None:
         mode = path.stat().st_mode & 0o777
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(descriptor, mode)

@@ -43,10 +43,13 @@ ROWS_SHOWN = 100
 LANES_SHOWN = 60
 """Lanes up to which the timeline of each stands in the open; above, a picture of all together comes first."""
 
-FILE_LIMIT = 4 * 2**20
+REASON = 2000
+"""Characters of a reason that are shown."""
+
+FILE_LIMIT = 2**20
 """Bytes of a config or manifest above which it is not shown."""
 
-_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
+_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800)
 
 THIN = {"queueing", "provisioning", "starting", "submitted", "collecting", "cleanup", "away"}
 """Kinds of segments that are waiting or overhead: drawn thin, so that they can be told from work without colours."""
@@ -77,11 +80,15 @@ class Axis:
     @property
     def ticks(self) -> list[tuple[float, str]]:
         count = int((self.end - self.start) / self.step)
-        return [(self.place(self.start + n * self.step), duration(n * self.step)) for n in range(count + 1)]
+        return [(self.place(self.start + n * self.step), _tick(n * self.step)) for n in range(count + 1)]
 
     @property
     def tick_width(self) -> float:
         return round(self.step / (self.end - self.start) * 100, 3)
+
+
+def _tick(seconds: float) -> str:
+    return duration(seconds) if seconds == round(seconds) else f"{seconds:.1f}s"
 
 
 @frozen
@@ -104,7 +111,7 @@ class Row:
 
 def render(run: RunData) -> str:
     """The page as text. Of the run's files only the config, the manifest and the ends of logs are read."""
-    found = lanes(run.plan, run.events, run.until)
+    found = lanes(run.plan, run.events, run.until, run.condition == "interrupted")
     axis = Axis.of(run.events[0].time if run.events else run.plan.created, run.until)
     rows, further = _score_rows(run.results)
     used = usage(run, found)
@@ -133,7 +140,7 @@ def render(run: RunData) -> str:
             thin=THIN,
             width=lambda segment: axis.width(segment.start, segment.end),
             usage=used,
-            hours=sum(each.alive for each in used if each.owned) / 3600,
+            total=sum(each.alive for each in used if each.owned),
             warnings=_warnings(run),
             manifest=_manifest(run),
             config=_text_of(run, "config.yaml"),
@@ -152,8 +159,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         finalize=_gate(),
     )
-    environment.filters.update(took=length, score=score, moment=moment, iso=iso, words=words, size=lambda value: f"{value:g}")
-    environment.globals.update(plural=plural, Outcome=Outcome, ROWS_SHOWN=ROWS_SHOWN)
+    environment.filters.update(took=length, hours=hours, score=score, moment=moment, iso=iso, words=words, size=lambda value: f"{value:g}")
+    environment.globals.update(plural=plural, Outcome=Outcome, ROWS_SHOWN=ROWS_SHOWN, REASON=REASON)
     return environment
 
 
@@ -175,6 +182,12 @@ def length(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     return f"{max(seconds, 0.0):.1f}s" if seconds < 9.95 else duration(seconds)
+
+
+def hours(seconds: float) -> str:
+    """Hours, with as many decimals as say something."""
+    value = seconds / 3600
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
 def moment(seconds: float) -> str:
@@ -263,7 +276,7 @@ def _manifest(run: RunData) -> Mapping[str, Any] | None:
     text = _text_of(run, "manifest.json")
     try:
         found = json.loads(text) if text is not None else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -29,7 +29,7 @@ _WORDS = (
     ("provisioning", ("provision", "creat", "pull", "deploy", "allocat")),
     ("collecting", ("collect", "complete")),
     ("submitted", ("submit",)),
-    ("starting", ("start", "loading", "boot", "initiali")),
+    ("starting", ("start", "load", "boot", "initiali", "wait", "check")),
     ("running", ("running",)),
 )
 _ENDPOINT_STATES = {"intent": "provisioning", "created": "provisioning", "ready": "ready", "deleting": "cleanup"}
@@ -92,8 +92,9 @@ class Lane:
         return self._now[0] if self._now is not None else None
 
 
-def lanes(plan: RunPlan, events: Sequence[Event], until: float) -> list[Lane]:
-    """The run's lane, and after each endpoint the tasks that ask it. until: where what goes on is cut off."""
+def lanes(plan: RunPlan, events: Sequence[Event], until: float, deserted: bool = False) -> list[Lane]:
+    """The run's lane, and after each endpoint the tasks that ask it. until: where what goes on is cut off. deserted: no process works
+    on the run since the last event."""
     run = Lane("run", plan.run_id)
     endpoints = {spec.name: Lane("endpoint", spec.name) for spec in plan.endpoints}
     tasks = {spec.name: Lane("task", spec.name, spec.endpoint) for spec in plan.tasks}
@@ -108,6 +109,8 @@ def lanes(plan: RunPlan, events: Sequence[Event], until: float) -> list[Lane]:
         elif event.kind == "progress":
             _progress(event, endpoints, tasks)
         before = event.time
+    if deserted and before is not None and run.doing is not None:
+        run.enter("away", before)
     ordered = [run, *_in_order(endpoints.values(), tasks.values())]
     for lane in ordered:
         lane.leave(max(until, before or until), open_=True)
@@ -140,13 +143,13 @@ def _apply_to_endpoint(lane: Lane, event: Event) -> None:
     begun = lane.alive[-1][0] if lane.alive and lane.alive[-1][1] is None else None
     if state not in ("intent", "gone") and begun is None:
         lane.alive.append((event.time, None))
-        begun = event.time
+        begun, lane.ready_after = event.time, None
     if state == "gone":
         if begun is not None:
             lane.alive[-1] = (begun, event.time)
         lane.leave(event.time)
         return
-    if state == "ready" and begun is not None:
+    if state == "ready" and begun is not None and lane.ready_after is None:
         lane.ready_after = event.time - begun
     lane.enter("trouble" if state in _TROUBLE else _ENDPOINT_STATES.get(state, "starting"), event.time, event.reason)
 

@@ -61,7 +61,7 @@ def test_what_a_page_says() -> None:
         "0.7500 ± 0.0500",
         "61.50",
         "exit code 3",
-        "0.02",
+        "0.019",
         "something odd",
         "vllm:1",
     ):
@@ -209,6 +209,24 @@ def test_what_is_no_report_is_left_alone(tmp_path: Path, kind: str) -> None:
     assert target.read_text() == MARK and (kind != "file" or path.read_text() == "precious")
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_folders_are_made_where_they_can_be(tmp_path: Path) -> None:
+    write_report(tmp_path / "new" / "folder" / "report.html", MARK)
+    assert is_report(tmp_path / "new" / "folder" / "report.html")
+    (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot be written"):
-        write_report(tmp_path / "none" / "report.html", MARK)
+        write_report(tmp_path / "file" / "report.html", MARK)
+
+
+@pytest.mark.parametrize(
+    "manifest", ["", "7", "[]", "{}", '{"plugins": 7}', '{"evalx": {"a": [1]}, "plugins": "x", "git_commit": NaN}', "[" * 100_000]
+)
+def test_any_manifest_can_be_shown(tmp_path: Path, manifest: str) -> None:
+    (tmp_path / "manifest.json").write_text(manifest)
+    assert "</html>" in render(usual(tmp_path).data())
+
+
+def test_a_flood_is_cut(tmp_path: Path) -> None:
+    story = usual(tmp_path).report(71, "task", "capitals", "running", "r" * 1_000_000).tell(72, "warning", reason="w" * 1_000_000)
+    story.end(73, "capitals", Outcome.FAILED, reason="f" * 1_000_000)
+    (tmp_path / "config.yaml").write_text("c" * 2_000_000)
+    assert len(render(story.data())) < 60_000

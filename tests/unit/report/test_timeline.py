@@ -42,6 +42,19 @@ def test_every_phase_of_endpoint_and_task() -> None:
     assert found["endpoint", "model"].segments[1].reason == "Queueing: no capacity"
 
 
+def test_a_deserted_run_goes_on_without_evalx() -> None:
+    story = usual()
+    del story.events[9:]
+    found = lanes(story.plan, story.data().events, BEGIN + 500, deserted=True)
+    assert shown(found[0]) == [("running", 0, 32), ("away", 32, 500)] and found[1].segments[-1].kind == "ready"
+
+
+def test_an_endpoint_that_is_looked_at_again_was_ready_once() -> None:
+    story = usual()
+    story.events.insert(7, story.tell(40, "endpoint", "model", "ready").events.pop())
+    assert lanes_of(story)["endpoint", "model"].ready_after == 30
+
+
 def test_what_goes_on_is_open_and_ends_now() -> None:
     story = usual()
     del story.events[9:]
