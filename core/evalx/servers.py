@@ -25,9 +25,11 @@ NIM_CACHE = "/opt/nim/.cache"
 class SglangOptions:
     """The keys of `deployment` for SGLang, the same on every executor."""
 
-    checkpoint_path: str = setting(help="Folder of the checkpoint, or a model id of the Hugging Face hub.")
+    checkpoint_path: str = setting(
+        help="Folder of the checkpoint, or a model id of the Hugging Face hub.", example="Qwen/Qwen2.5-0.5B-Instruct"
+    )
     image: str = setting("lmsysorg/sglang:latest", help="Container image, where servers run in containers.")
-    served_model_name: str | None = setting(None, help="Name under which the model is served.")
+    served_model_name: str | None = setting(None, help="Name under which the model is served.", example="my-model")
     port: int | None = setting(None, help="TCP port; by default one that is free.")
     tensor_parallel_size: int = setting(1, help="GPUs that share each layer.", validator=at_least(1))
     pipeline_parallel_size: int = setting(1, help="GPUs, or groups of them, that split the layers.", validator=at_least(1))
@@ -65,11 +67,15 @@ def sglang_server(options: SglangOptions, model: str, *, host: str = "0.0.0.0", 
 class NimOptions:
     """The keys of `deployment` for a NIM container, the same on every executor."""
 
-    image: str = setting(help="The NIM, as nvcr.io/nim/…:TAG or …@sha256:DIGEST.")
-    served_model_name: str | None = setting(None, help="Name under which the model is served.")
+    image: str = setting(help="The NIM, as nvcr.io/nim/…:TAG or …@sha256:DIGEST.", example="nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8.6")
+    served_model_name: str | None = setting(None, help="Name under which the model is served.", example="my-model")
     port: int | None = setting(None, help="TCP port on which the container listens; 8000 unless it is told otherwise.")
     endpoints: Mapping[str, str] = setting(factory=dict, help="Paths: chat, completions, health.")
-    envs: Mapping[str, Any] = setting(factory=dict, help="Environment: host:NAME, lit:value or plain values; NIM wants NGC_API_KEY.")
+    envs: Mapping[str, Any] = setting(
+        factory=dict,
+        help="Environment: host:NAME, lit:value or plain values; NIM wants NGC_API_KEY.",
+        example={"NGC_API_KEY": "host:NGC_API_KEY"},
+    )
 
 
 def nim_server(options: NimOptions, model: str, *, port: int = 8000) -> ServerSpec:

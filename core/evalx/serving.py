@@ -55,9 +55,11 @@ class Readiness:
 class VllmOptions:
     """The keys of `deployment` for vLLM, the same on every executor."""
 
-    checkpoint_path: str = setting(help="Folder of the checkpoint, or a model id of the Hugging Face hub.")
+    checkpoint_path: str = setting(
+        help="Folder of the checkpoint, or a model id of the Hugging Face hub.", example="Qwen/Qwen2.5-0.5B-Instruct"
+    )
     image: str = setting("vllm/vllm-openai:latest", help="Container image, where servers run in containers.")
-    served_model_name: str | None = setting(None, help="Name under which the model is served.")
+    served_model_name: str | None = setting(None, help="Name under which the model is served.", example="my-model")
     port: int | None = setting(None, help="TCP port; by default one that is free.")
     tensor_parallel_size: int = setting(1, help="GPUs that share each layer.", validator=at_least(1))
     pipeline_parallel_size: int = setting(1, help="GPUs, or groups of them, that split the layers.", validator=at_least(1))

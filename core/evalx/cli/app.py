@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,9 @@ from evalx import __version__
 from evalx.cli.errors import report
 from evalx.cli.options import Asked, verbosity_options
 from evalx.errors import ConfigError, ExitCode
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 SECTIONS = {
     "Evaluate": {
@@ -39,7 +43,9 @@ SECTIONS = {
     "Find": {
         "tasks": "The catalogue of evaluation tasks.",
         "plugins": "Executors, deployments, harnesses and exporters.",
-        "config": "A composed config, with the origin of every value.",
+        "config": "A composed config; the schema for editors; import of others.",
+        "init": "Write a config of your own to begin with.",
+        "completion": "Completion of commands and names for your shell.",
     },
 }
 COMMANDS = {name: line for section in SECTIONS.values() for name, line in section.items()}
@@ -80,7 +86,19 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return self._plugin_command(cmd_name)
         command: click.Command = importlib.import_module(f"evalx.cli.{cmd_name}").command
+        if "_EVALX_COMPLETE" in os.environ:
+            from evalx.cli.completing import teach
+
+            teach(command, cmd_name)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands with their help lines, without importing them."""
+        from click.shell_completion import CompletionItem
+
+        found = {**COMMANDS, **plugin_commands()}
+        items = [CompletionItem(name, help=line) for name, line in found.items() if name.startswith(incomplete)]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def _plugin_command(self, name: str) -> click.Command | None:
         if name not in plugin_commands():

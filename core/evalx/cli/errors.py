@@ -116,7 +116,7 @@ def _internal(error: BaseException, asked: Asked) -> int:
 
 def _keep(text: str) -> str | None:
     """Write the traceback to a file of its own that only the user can read; None if that is not possible."""
-    from evalx.store.store import state_directory
+    from evalx.places import state_directory
 
     try:
         folder = state_directory() / "crashes"

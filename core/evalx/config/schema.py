@@ -17,8 +17,12 @@ EnvMapping = Mapping[str, Any]
 class ApiEndpoint:
     """`target.api_endpoint`: the model endpoint that tasks ask."""
 
-    url: str | None = setting(None, help="URL of an endpoint that exists: of the route (…/v1/chat/completions) or its base (…/v1).")
-    model_id: str | None = setting(None, help="Name under which the endpoint serves the model.")
+    url: str | None = setting(
+        None,
+        help="URL of an endpoint that exists: of the route (…/v1/chat/completions) or its base (…/v1).",
+        example="http://127.0.0.1:8000/v1",
+    )
+    model_id: str | None = setting(None, help="Name under which the endpoint serves the model.", example="my-model")
     api_key_name: str | None = setting(None, help="Name of the environment variable that holds the endpoint's API key.")
 
 

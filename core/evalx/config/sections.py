@@ -37,7 +37,7 @@ def read_sections(tree: Mapping[str, Any], reader: Reader) -> Typed:
     """Structure a whole config; mistakes are noted in the reader, and what is right is there to be checked further."""
     reader.read(tree, Sections, ())
     execution, deployment = tree.get("execution"), tree.get("deployment", {"type": "none"})
-    executor = _load_type(reader, EXECUTORS, execution, ("execution",)) if execution is not None else None
+    executor = _load_type(reader, EXECUTORS, execution, ("execution",)) if "execution" in tree else None
     return Typed(
         execution=_valid(reader, execution, executor.Settings, ("execution",)) if executor else None,
         deployment=_read_deployment(reader, executor.deployments, deployment) if executor else None,

@@ -17,12 +17,20 @@ from typing import Any, Literal
 from attrs import NOTHING, field, frozen
 
 
-def setting(default: Any = NOTHING, *, help: str, factory: Callable[[], Any] | None = None, validator: Any = None) -> Any:  # noqa: A002
+def setting(
+    default: Any = NOTHING,
+    *,
+    help: str,  # noqa: A002
+    factory: Callable[[], Any] | None = None,
+    validator: Any = None,
+    example: Any = None,
+) -> Any:
     """A key of a config section: an attrs field with the sentence that errors and reference tables show for it.
 
     Without default or factory the key is mandatory. validator: an attrs validator; the message of its ValueError is shown to the user.
+    example: what `evalx init` writes for it, where nearly every config says something.
     """
-    metadata = {"help": help}
+    metadata = {"help": help, "example": example}
     if factory is not None:
         return field(factory=factory, metadata=metadata, validator=validator)
     return field(default=default, metadata=metadata, validator=validator)
@@ -44,7 +52,7 @@ class ExecutionSettings:
     """The keys of `execution` that every executor has. Durations are seconds; None means no limit."""
 
     type: str = setting(help="The executor: plugin name, for example `local`.")
-    output_dir: str = setting("evalx-runs", help="Folder in which each run gets a folder of its own.")
+    output_dir: str = setting("evalx-runs", help="Folder in which each run gets a folder of its own.", example="evalx-runs")
     env_var_names: tuple[str, ...] = setting((), help="Variables of evalx's own environment that every task is given.")
     start: Literal["pipelined", "all_ready"] = setting(
         "pipelined", help="`pipelined`: a task starts when its own endpoint is ready; `all_ready`: when all endpoints are."

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from evalx.errors import StoreError
-from evalx.store.store import state_directory
+from evalx.places import state_directory
 
 KEY_BYTES = 32
 

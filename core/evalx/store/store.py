@@ -12,6 +12,7 @@ from types import TracebackType
 
 from evalx.errors import RunNotFound, StoreError
 from evalx.model import Event, RunPlan
+from evalx.places import DATABASE, state_directory
 from evalx.store import lease, records
 from evalx.store.database import Database
 from evalx.store.journal import Journal
@@ -20,19 +21,6 @@ from evalx.store.records import ResourceRecord, RunRecord, TaskRecord, dumps
 from evalx.store.states import Cleanliness, RunState, TaskState
 
 DYING_SECONDS = 1.0
-
-
-def state_directory() -> Path:
-    """Where state is kept: `EVALX_STATE_DIR`, or the platform's folder for the state of applications. Raises StoreError."""
-    given = os.environ.get("EVALX_STATE_DIR")
-    if given:
-        try:
-            return Path(given).expanduser()
-        except RuntimeError as error:
-            raise StoreError(f"EVALX_STATE_DIR is {given}, for which there is no home folder", "set it to a full path") from error
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("evalx"))
 
 
 class Store:
@@ -47,7 +35,7 @@ class Store:
         Raises StoreError if the database cannot be opened, was written by a newer evalx, or is damaged and was put aside.
         """
         self.now = now
-        self._db = Database((directory or state_directory()).absolute() / "evalx.db")
+        self._db = Database((directory or state_directory()).absolute() / DATABASE)
 
     def __enter__(self) -> Store:
         return self

@@ -86,7 +86,7 @@ def _check_tokens(_instance: Any, attribute: Any, value: Any) -> None:
 class LeptonConfig:
     """`deployment.lepton_config`: how Lepton runs the endpoint."""
 
-    resource_shape: str = setting(help="Shape of each replica: gpu.1xh200, gpu.8xh100, …")
+    resource_shape: str = setting(help="Shape of each replica: gpu.1xh200, gpu.8xh100, …", example="gpu.1xh200")
     min_replicas: int = setting(1, help="Replicas that always run.", validator=at_least(1))
     max_replicas: int | None = setting(
         None, help="Replicas that may run under load; by default as many as always run.", validator=at_least(1)

@@ -78,8 +78,11 @@ class VllmDeployment:
 class CommandOptions:
     """Any server that speaks OpenAI's protocol."""
 
-    argv: list[str] = setting(help="The command: `{port}` and `{model}` stand for the port and the served model name.")
-    served_model_name: str | None = setting(None, help="Name under which the model is served.")
+    argv: list[str] = setting(
+        help="The command: `{port}` and `{model}` stand for the port and the served model name.",
+        example=["llama-server", "--model", "/models/model.gguf", "--port", "{port}", "--alias", "{model}"],
+    )
+    served_model_name: str | None = setting(None, help="Name under which the model is served.", example="my-model")
     port: int | None = setting(None, help="TCP port; by default one that is free.")
     health_path: str | None = setting("/health", help="Path that answers 200 once the model is loaded; null where there is none.")
     routes: Mapping[str, str] = setting(factory=dict, help="Endpoint type → path, where the server differs from OpenAI.")

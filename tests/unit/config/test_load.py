@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve
 
 from evalx.config import Config, load
-from evalx.errors import ConfigError
+from evalx.errors import ConfigError, ConfigErrors
 
 Load = Callable[..., Config]
 Mistakes = Callable[..., list[ConfigError]]
@@ -303,3 +303,11 @@ def test_a_stored_text_loads_to_the_same_config(loaded: Load, write: Write) -> N
 def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import sys, evalx.config; print(sorted({'hydra', 'omegaconf', 'cattrs', 'rich'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_section_that_is_empty_is_told_and_not_an_internal_error(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text(
+        "defaults: [{execution: local/default}, _self_]\nexecution:\nevaluation: {tasks: [{name: ifeval}]}\n"
+    )
+    with pytest.raises(ConfigErrors, match="execution: expected a mapping of keys to values with a 'type'"):
+        load(tmp_path / "empty.yaml")

@@ -13,10 +13,10 @@ from attrs import evolve
 
 from evalx.errors import RunNotFound, StoreError
 from evalx.model import RunPlan, Secret
+from evalx.places import state_directory
 from evalx.serial import from_json
 from evalx.store import Store
 from evalx.store.states import Cleanliness, RunState, TaskState
-from evalx.store.store import state_directory
 
 MakePlan = Callable[..., RunPlan]
 
