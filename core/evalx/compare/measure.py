@@ -52,6 +52,8 @@ def _details(task: KeptTask) -> tuple[Details, bool]:
         return Details({}, missing=f"the harness {task.spec.harness} is not installed here"), False
     except ResultError as error:
         return Details({}, missing=error.message), False
+    except Exception as error:  # noqa: BLE001 -- a third party's: what is wrong with one adapter must not hide the other tasks
+        return Details({}, missing=f"details() of the harness {task.spec.harness} failed: {type(error).__name__}: {error}"), False
     if not isinstance(found, Details):
         return Details({}, missing=f"details() of the harness {task.spec.harness} returned {type(found).__name__}"), False
     return found, True
@@ -82,7 +84,7 @@ def _other_facts(a: Measured, b: Measured) -> Iterator[str]:
     compared = a.facts.keys() | b.facts.keys() if a.known == b.known else own
     for key in sorted(compared, key=lambda key: (key not in own, key)):
         one, other = a.facts.get(key), b.facts.get(key)
-        if one != other:
+        if one != other and not (key == "container" and None in (one, other)):
             what = f"other {_NAMES[key]}" if key in _NAMES else f"other {key}"
             yield f"{what}: {_shown(one)} in A, {_shown(other)} in B"
     if a.known != b.known:
@@ -132,8 +134,14 @@ def notes(a: Measured, b: Measured) -> Iterator[str]:
     for name in ("pre_cmd", "post_cmd"):
         if (one.get(name) or None) != (other.get(name) or None):
             yield f"{name} differs"
-    image = a.facts.get("container")
-    if image and image == b.facts.get("container") and "@sha256:" not in image:
-        yield f"the image {image} is named by a tag, which may mean another image each time"
+    yield from _about_images(a.facts.get("container"), b.facts.get("container"))
     if not (a.details.samples and b.details.samples) and (a.data is None or b.data is None):
         yield "that the questions were the same cannot be checked"
+
+
+def _about_images(one: str | None, other: str | None) -> Iterator[str]:
+    """An image that only one side has is not refused: the same harness may run in it and, on another executor, without it."""
+    if one and one == other and "@sha256:" not in one:
+        yield f"the image {one} is named by a tag, which may mean another image each time"
+    elif one != other and None in (one, other):
+        yield f"only {'A' if one else 'B'} names an image, {one or other}: the versions of the harness may differ"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from evalx.harnesses.api import Details, Sample
+from evalx.harnesses.api import Details, ResultError, Sample
 from evalx.harnesses.samples import gathered, json_lines, number
 from evalx.results.files import regular_files
 
@@ -23,8 +23,10 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _STAMP = re.compile(r"_\d{4}-\d\d-\d\dT[\d.-]+$")
 
 
-def lm_details(document: Mapping[str, Any], results: Path, naming: Naming) -> Details:
+def lm_details(document: Any, results: Path, naming: Naming) -> Details:
     """From the content of `results_*.json` and the files of samples in the folder of results. Raises ResultError for what is damaged."""
+    if not isinstance(document, dict):
+        raise ResultError("what lm_eval left is not an object")
     leaves = _leaves(document)
     prefixes = _prefixes(document, leaves)
     samples, missing = gathered(_samples(results, prefixes, naming), "lm_eval kept no samples_*.jsonl")
@@ -40,7 +42,7 @@ def lm_details(document: Mapping[str, Any], results: Path, naming: Naming) -> De
     return Details(_facts(document), frozenset(lower), samples, missing)
 
 
-def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(document: dict[str, Any]) -> dict[str, Any]:
     config = _mapping(document, "config")
     found: dict[str, Any] = {f"config.{key}": config.get(key) for key in _SETTINGS}
     arguments = config.get("model_args")
@@ -120,6 +122,6 @@ def _joined(one: Sample, other: Sample) -> Sample:
     return Sample(one.question, one.target, one.prompt, {**other.scores, **one.scores})
 
 
-def _mapping(document: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = document.get(key)
+def _mapping(document: Any, key: str) -> dict[str, Any]:
+    value = document.get(key) if isinstance(document, dict) else None
     return value if isinstance(value, dict) else {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from evalx.harnesses.api import Details
 from evalx.harnesses.lm_details import lm_details
-from evalx.harnesses.samples import byob_samples, gathered, lower_is_better
+from evalx.harnesses.samples import byob_samples, check_size, gathered, lower_is_better
 from evalx.results.files import read_result_text, regular_files
 from evalx.results.formats import load_json
 
@@ -23,6 +23,7 @@ _MESSAGE_CHANGERS = frozenset({"system_message", "payload_modifier", "reasoning"
 
 def nemo_details(document: Any, names: Iterable[str], results: Path) -> Details:
     """From the content of `results.yml`, the metrics' names, and the folder of results. Raises ResultError for what is damaged."""
+    check_size("results.yml", document)
     facts = dict(_facts(document))
     lower = lower_is_better(names)
     predictions = sorted(path for path in regular_files(results) if path.name == PREDICTIONS_FILE)
@@ -45,13 +46,13 @@ def _facts(document: Any) -> Iterator[tuple[str, Any]]:
     adapter = _mapping(_mapping(_mapping(document, "target"), "api_endpoint"), "adapter_config")
     interceptors = adapter.get("interceptors")
     for entry in interceptors if isinstance(interceptors, list) else ():
-        if isinstance(entry, dict) and entry.get("enabled", True) and entry.get("name") in _MESSAGE_CHANGERS:
+        if isinstance(entry, dict) and entry.get("enabled", True) and str(entry.get("name")) in _MESSAGE_CHANGERS:
             yield from _flat(_mapping(entry, "config"), f"adapter.{entry['name']}")
 
 
 def _flat(tree: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        if key in _HOW_IT_RUNS or key.endswith("_dir"):
+        if key in _HOW_IT_RUNS or str(key).endswith("_dir"):
             continue
         if isinstance(value, dict) and value:
             yield from _flat(value, f"{path}.{key}")

@@ -17,6 +17,8 @@ MAX_LINE = 16 * 2**20
 
 MAX_SAMPLES = 1_000_000
 
+MAX_VALUES = 1_000_000
+
 LOWER_IS_BETTER = frozenset(
     {"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter", "wer", "cer", "loss", "error_rate"}
 )
@@ -56,6 +58,8 @@ def gathered(samples: Iterable[Sample], otherwise: str) -> tuple[tuple[Sample, .
         found = tuple(samples)
     except ResultError as error:
         return (), error.message
+    except RecursionError:
+        return (), "a sample is nested too deep"
     return found, None if found else otherwise
 
 
@@ -63,6 +67,18 @@ def digest(value: Any) -> str:
     """A text that is equal for equal JSON values, whatever the order of their keys."""
     packed = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(packed.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def check_size(source: str, document: Any) -> None:
+    """Raises ResultError for a document with more than a million values, each counted as often as YAML's aliases repeat it."""
+    waiting, seen = [document], 0
+    while waiting:
+        value = waiting.pop()
+        seen += 1
+        if seen > MAX_VALUES:
+            raise ResultError(f"{source} has more than {MAX_VALUES:,} values")
+        if isinstance(value, dict | list):
+            waiting += value.values() if isinstance(value, dict) else value
 
 
 def number(value: Any) -> float | None:

@@ -32,6 +32,7 @@ from attrs import evolve
 from evalx import catalog
 from evalx.errors import ConfigError
 from evalx.harnesses import Harness, HarnessCommand, ResultError, Target
+from evalx.harnesses.api import Details
 from evalx.harnesses.build import task_command
 from evalx.harnesses.target import make_target
 from evalx.model import EndpointHandle, EndpointSpec, Metric, Secret, Site, TaskSpec
@@ -204,6 +205,30 @@ class HarnessConformance(ABC):
         harness.command(self._task(), self._target(), self._site(tmp_path))
         harness.parse(self._task(), self._sample(tmp_path))
         assert (vars(harness) if hasattr(harness, "__dict__") else {}) == before, "an adapter has no state: one instance serves all tasks"
+
+    def test_details_fit_the_scores(self, tmp_path: Path) -> None:
+        harness = self._harness()
+        if not hasattr(harness, "details"):
+            pytest.skip("the adapter has no `details`")
+        found = harness.details(self._task(), self._sample(tmp_path))
+        assert isinstance(found, Details), f"`details` returned a {type(found).__name__}"
+        assert found == harness.details(self._task(), tmp_path), "read again, it has other details"
+        json.dumps(dict(found.facts))
+        values = {metric.name: metric.value for metric in self.scores()}
+        assert found.lower_is_better <= values.keys(), "`lower_is_better` has names that no metric has"
+        assert found.samples or found.missing, "say in `missing` why there are no samples"
+        named = {name for sample in found.samples for name in sample.scores}
+        assert not found.samples or named & values.keys(), f"samples have scores {sorted(named)}, metrics are called {sorted(values)}"
+
+    def test_damaged_files_have_no_details_or_no_samples(self, tmp_path: Path) -> None:
+        harness = self._harness()
+        if not hasattr(harness, "details"):
+            pytest.skip("the adapter has no `details`")
+        for number, data in enumerate((b"", b"\xff\xfe\x00", b"[" * 200_000, b"{}", b"[]", b"[7]\n", b"null", b"7")):
+            folder = self._sample(tmp_path / str(number))
+            self._rewrite(folder, lambda _, data=data: data)  # type: ignore[misc]
+            with suppress(ResultError):
+                assert not harness.details(self._task(), folder).samples, f"files of {data[:8]!r}… were read as samples"
 
     # ------------------------------------------------------------------ progress, and a real run
 

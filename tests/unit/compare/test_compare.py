@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from evalx.compare import Comparison, Refusal, RunComparison, Verdict, compare
 from evalx.errors import RunNotFound, StoreError
+from evalx.harnesses.command import CommandHarness
 from evalx.model import Metric, Outcome
 from evalx.results.kept import kept_run, run_in
 
@@ -163,6 +164,18 @@ def test_what_may_matter_is_noted(tmp_path: Path) -> None:
         "the image eval:latest is named by a tag, which may mean another image each time",
         "run by other executors: local, lepton",
     )
+
+
+def test_an_image_that_only_one_names_is_noted(tmp_path: Path) -> None:
+    found = both(tmp_path, Made(GOOD), Made(BAD, container="eval:1"))
+    assert only(found).unpaired is None
+    assert found.notes["task"] == ("only B names an image, eval:1: the versions of the harness may differ",)
+
+
+def test_an_adapter_that_fails_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CommandHarness, "details", lambda *_: 1 / 0)
+    found = only(both(tmp_path, Made(GOOD), Made(BAD)))
+    assert found.unpaired == "details() of the harness command failed: ZeroDivisionError: division by zero"
 
 
 def test_a_harness_that_is_not_installed_is_compared_by_its_settings(tmp_path: Path) -> None:

@@ -203,6 +203,14 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert found.samples == () and "cannot be read" in str(found.missing)
 
 
+def test_aliases_that_repeat_each_other_are_refused(tmp_path: Path) -> None:
+    levels = "".join(f"  l{n}: &l{n} {{a: *l{n - 1}, b: *l{n - 1}}}\n" for n in range(1, 40))
+    scores = "results: {tasks: {t: {metrics: {m: {scores: {m: {value: 1}}}}}}}\ntarget: {}\n"
+    (tmp_path / "results.yml").write_text(f"config:\n  l0: &l0 {{a: 1}}\n{levels}  params: *l39\n{scores}")
+    with pytest.raises(ResultError, match="more than 1,000,000 values"):
+        NemoEvaluatorHarness().details(make_task(), tmp_path)
+
+
 def test_without_a_result_there_are_no_details(tmp_path: Path) -> None:
     for harness in (CommandHarness(), LmEvalHarness(), NemoEvaluatorHarness()):
         with pytest.raises(ResultError):

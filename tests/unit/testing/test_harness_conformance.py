@@ -15,6 +15,20 @@ from evalx.testing import HarnessConformance
 PARSE = "document = load_json(RESULTS, read_result_text(results, RESULTS))"
 ADD = 'scores.add("accuracy", document.get("accuracy"), document.get("stderr"), document.get("asked"))'
 ARGV = 'argv = ("python3", program, target.url, target.model, results, str(limit))'
+BEFORE = "    def progress("
+
+
+def telling(body: str) -> str:
+    """A method `details`, which the scaffold has not."""
+    return f"""    def details(self, task, results):
+        from evalx.harnesses.api import Details, Sample
+        import json
+        text = (results / RESULTS).read_bytes()
+        {body}
+
+{BEFORE}"""
+
+
 FAULTS = [
     ("the_class_states_what_the_core_asks_for", 'programs = ("python3",)', 'programs = "python3"', "a tuple of names"),
     ("the_class_states_what_the_core_asks_for", "evalx_api = (1, 0)", "", "states no evalx_api"),
@@ -79,6 +93,18 @@ FAULTS = [
     ("reading_leaves_the_adapter_as_it_was", PARSE, f"self.results = results\n        {PARSE}", "has no state"),
     ("progress_is_told_by_the_log_alone", "return counted(log, PROGRESS)", "return (0, 4)", "None"),
     ("progress_is_told_by_the_log_alone", "return counted(log, PROGRESS)", "return None", r"\(2, 4\)"),
+    ("details_fit_the_scores", BEFORE, telling("return {}"), "returned a dict"),
+    ("details_fit_the_scores", BEFORE, telling("return Details({})"), "why there are no samples"),
+    ("details_fit_the_scores", BEFORE, telling("return Details({}, frozenset({'loss'}), missing='none')"), "names that no metric has"),
+    ("details_fit_the_scores", BEFORE, telling("return Details({}, samples=(Sample('q', scores={'acc': 1.0}),))"), "metrics are called"),
+    ("details_fit_the_scores", BEFORE, telling("return Details({'task': object()}, missing='none')"), "serializable|other details"),
+    ("damaged_files_have_no_details_or_no_samples", BEFORE, telling("return Details(json.loads(text))"), "Expecting value"),
+    (
+        "damaged_files_have_no_details_or_no_samples",
+        BEFORE,
+        telling("return Details({}, samples=(Sample('q', scores={'accuracy': 1.0}),))"),
+        "were read as samples",
+    ),
     ("it_scores_for_real", 'f"{site.results}/{RESULTS}"', 'f"{site.workdir}/{RESULTS}"', "is missing"),
     ("it_scores_for_real", "questions, right = QUESTIONS[: int(limit)], 0", "raise OSError('it broke')", "it broke"),
 ]
