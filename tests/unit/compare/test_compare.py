@@ -88,6 +88,20 @@ def test_a_question_asked_several_times_counts_once(tmp_path: Path) -> None:
     assert found.stderr == pytest.approx(only(both(tmp_path, Made(GOOD), Made(BAD))).estimate.stderr)
 
 
+def test_one_question_in_two_prompts_is_two(tmp_path: Path) -> None:
+    a, b = (Made(answers, samples=[{**row, "id": "same"} for row in rows(answers, prompt="{n}")]) for answers in (GOOD, BAD))
+    found = only(both(tmp_path, a, b)).estimate
+    assert found.n == 24 and "clustered" not in found.method
+
+
+def test_a_score_of_other_samples_of_the_same_data_is_not_paired(tmp_path: Path) -> None:
+    blank = [{**row, "scores": {}} for row in rows(GOOD)]
+    half = [Metric("accuracy", 1.0, 0.1)]
+    a = Made(metrics=half, samples=[*rows(GOOD)[:12], *blank[12:]])
+    b = Made(metrics=half, samples=[*blank[:10], *rows(GOOD)[10:22], *blank[22:]])
+    assert only(both(tmp_path, a, b)).unpaired == "not the same samples have this score"
+
+
 def test_less_is_better_where_the_harness_says_so(tmp_path: Path) -> None:
     found = only(both(tmp_path, Made(GOOD, lower=["accuracy"]), Made(BAD, lower=["accuracy"])))
     assert found.lower_is_better and found.verdict is Verdict.BETTER
