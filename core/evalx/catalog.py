@@ -54,7 +54,17 @@ class PluginInfo:
 
 def plugins(group: str | None = None) -> list[PluginInfo]:
     """The installed plugins, of one group or of all, by group and name; those that `EVALX_BLOCK` names are left out."""
-    return [info for info in _installed() if group in (None, info.group) and not _blocked(info)]
+    return [info for info in installed(group) if not _blocked(info)]
+
+
+def installed(group: str | None = None) -> list[PluginInfo]:
+    """The same, with those that `EVALX_BLOCK` names."""
+    return [info for info in _installed() if group in (None, info.group)]
+
+
+def blocked_names() -> frozenset[str]:
+    """What `EVALX_BLOCK` names: plugins, as NAME or GROUP:NAME."""
+    return frozenset(filter(None, (name.strip() for name in os.environ.get("EVALX_BLOCK", "").split(","))))
 
 
 def load(group: str, name: str) -> Any:
@@ -155,7 +165,7 @@ def _warn_malformed(name: str, error: Exception) -> None:
 
 
 def _blocked(info: PluginInfo) -> bool:
-    names = {name.strip() for name in os.environ.get("EVALX_BLOCK", "").split(",")}
+    names = blocked_names()
     return info.name in names or f"{info.group}:{info.name}" in names
 
 

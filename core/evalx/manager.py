@@ -17,21 +17,12 @@ import pluggy
 from evalx import catalog
 from evalx.errors import PluginError
 from evalx.facade import Hooks
+from evalx.hookchecks import OPTIONAL, PROJECT, hook_problems, missing_hooks
 from evalx.hookspecs import ExecutorHooks, ObserverHooks, OptionalHooks
 
 if TYPE_CHECKING:
     from evalx.context import RunContext
     from evalx.harnesses import Harness
-
-PROJECT = "evalx"
-
-
-def _names(spec_class: type) -> frozenset[str]:
-    return frozenset(name for name, member in vars(spec_class).items() if hasattr(member, f"{PROJECT}_spec"))
-
-
-REQUIRED = _names(ExecutorHooks)
-OPTIONAL = _names(OptionalHooks)
 
 
 class RunManager:
@@ -136,29 +127,12 @@ class RunManager:
         who = _who(plugin, name)
         if type(plugin).__eq__ is not object.__eq__:
             raise PluginError(f"{who} compares by value, so pluggy cannot tell instances apart", "declare it with @define(eq=False)")
-        specs = {hook for hook in vars(self.pm.hook) if self._caller(hook).spec}
-        marked = dict(_marked(self.pm, plugin))
-        for method, options in marked.items():
-            hook = options.get("specname") or method
-            if hook in specs:
-                _check_signature(who, hook, getattr(plugin, method))
-            elif not options.get("optionalhook"):
-                raise _misspelt(who, hook, sorted(specs))
-        watched = REQUIRED | {"on_event"} | (OPTIONAL if plugin is self.executor else frozenset())
-        for hook in sorted(watched - marked.keys()):
-            if callable(inspect.getattr_static(plugin, hook, None)):
-                raise PluginError(f"{who} has a method {hook} that is not marked as a hook", f"put @hookimpl above `def {hook}`")
+        for problem in hook_problems(self.pm, plugin, is_executor=plugin is self.executor):
+            raise PluginError(f"{who} {problem.message}", problem.hint)
 
     def _check_complete(self, executor: object, name: str) -> None:
-        marked = dict(_marked(self.pm, executor))
-        hooks = {options.get("specname") or method for method, options in marked.items()}
-        missing = [hook for hook in sorted(REQUIRED - hooks) if not callable(getattr(executor, hook, None))]
-        if missing:
-            found = "".join(f' It marks "{hook}".{guess}' for hook in sorted(hooks) if (guess := catalog.suggestion(hook, missing)))
-            raise PluginError(f"{_who(executor, name)} lacks the hook{'s' * (len(missing) > 1)} {', '.join(missing)}.{found}", _HOOKS_HINT)
-
-
-_HOOKS_HINT = f"an executor implements {', '.join(sorted(REQUIRED))}, each marked @hookimpl"
+        for problem in missing_hooks(self.pm, executor):
+            raise PluginError(f"{_who(executor, name)} {problem.message}", problem.hint)
 
 
 def blame(error: BaseException, note: str) -> None:
@@ -170,28 +144,6 @@ def blame(error: BaseException, note: str) -> None:
 def _who(plugin: object, name: str) -> str:
     kind = plugin if inspect.isclass(plugin) or inspect.ismodule(plugin) else type(plugin)
     return f'plugin "{name}" ({catalog.source_of(kind)})'
-
-
-def _marked(pm: pluggy.PluginManager, plugin: object) -> Iterator[tuple[str, Any]]:
-    for name in dir(plugin):
-        options = pm.parse_hookimpl_opts(plugin, name)
-        if options is not None:
-            yield name, options
-
-
-def _misspelt(who: str, hook: str, known: Sequence[str]) -> PluginError:
-    message = f'{who} marks "{hook}" as a hook, but there is no such hook.{catalog.suggestion(hook, known)}'
-    return PluginError(message, f"the hooks are {', '.join(known)}; for one of a plugin that may be absent: @hookimpl(optionalhook=True)")
-
-
-def _check_signature(who: str, hook: str, function: Callable[..., object]) -> None:
-    """pluggy passes neither keyword-only parameters nor those with a default, and never awaits."""
-    if inspect.iscoroutinefunction(function):
-        raise PluginError(f"{who} declares the hook {hook} async", "hooks are plain functions; they are called from worker threads")
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.default is not parameter.empty or parameter.kind is parameter.KEYWORD_ONLY:
-            message = f'{who}: parameter "{parameter.name}" of hook {hook} would never be filled'
-            raise PluginError(message, "hook parameters are positional and have no default")
 
 
 def _instance(group: str, name: str) -> Any:

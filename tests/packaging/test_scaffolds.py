@@ -49,6 +49,11 @@ def test_its_own_tests_pass(workshop: Environment, package: Path) -> None:
     assert " passed" in done.stdout
 
 
+def test_the_check_finds_nothing_wrong_installed_or_not(workshop: Environment, package: Path) -> None:
+    for what in (NAMES[package.name], "."):
+        assert "wrong" not in workshop.run("evalx", "plugins", "check", what, cwd=package).stdout
+
+
 def test_ruff_and_mypy_have_nothing_to_say(workshop: Environment, package: Path) -> None:
     workshop.run("python", "-m", "ruff", "check", ".", cwd=package)
     workshop.run("python", "-m", "ruff", "format", "--check", ".", cwd=package)

@@ -237,12 +237,12 @@ class TestRegistration:
             RunManager(Five(), "acme", [("observer", observer)])
 
     def test_an_unknown_parameter_is_refused(self) -> None:
-        with pytest.raises(PluginError, match=r"(?s)cannot be registered.*spec"):
+        with pytest.raises(PluginError, match=r'has a parameter "\w+" of hook \w+, which has none of that name'):
             RunManager(executor("deploy", hookimpl(lambda self, run, spec: None)), "acme")
 
     def test_a_parameter_that_pluggy_would_never_fill_is_refused(self) -> None:
         for function in (lambda self, run, handle, follow=False: iter(()), lambda self, run, handle, *, follow: iter(())):
-            with pytest.raises(PluginError, match=r'parameter "follow" of hook read_logs would never be filled'):
+            with pytest.raises(PluginError, match=r'parameter "follow" of hook read_logs that would never be filled'):
                 RunManager(executor("read_logs", hookimpl(function)), "acme")
 
     def test_an_async_hook_is_refused(self) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalx.cli.checking import command as check
 from evalx.cli.options import common_options
 from evalx.cli.output import emit, width, write
 from evalx.cli.scaffolding import command as new
@@ -47,6 +48,7 @@ def _list(group: str | None, as_json: bool) -> None:
 
 
 command.add_command(new)
+command.add_command(check)
 
 
 @command.command("show")

@@ -13,7 +13,7 @@ from evalx.cli.output import emit, tell, write
 if TYPE_CHECKING:
     from evalx.scaffold import Scaffold
 
-KINDS = ("executor", "local-deployment", "lepton-deployment", "harness")
+KINDS = ("executor", "local-deployment", "lepton-deployment", "harness", "exporter")
 
 
 @click.command("new")
@@ -24,8 +24,8 @@ KINDS = ("executor", "local-deployment", "lepton-deployment", "harness")
 def command(kind: str, name: str, output: Path | None, as_json: bool) -> None:
     """Write a package with a small plugin that works, and with tests that pass. Nothing is overwritten.
 
-    KIND is executor, local-deployment or lepton-deployment (a deployment variant of that executor), or harness. NAME is what configs will
-    call the plugin; its package is evalx-NAME.
+    KIND is executor, local-deployment or lepton-deployment (a deployment variant of that executor), harness or exporter. NAME is what
+    configs will call the plugin; its package is evalx-NAME.
     """
     from evalx import scaffold
 
@@ -46,4 +46,4 @@ def _steps(made: Scaffold) -> list[str]:
     import shlex
 
     folder = shlex.quote(str(made.folder))
-    return [f"cd {folder}", "pip install -e '.[dev]'", "pytest"]
+    return [f"cd {folder}", "pip install -e '.[dev]'", f"evalx plugins check {made.name}", "pytest"]

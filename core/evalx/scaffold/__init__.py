@@ -75,6 +75,13 @@ KINDS: Mapping[str, Kind] = {
         module="harness",
         layers=("common", "harness"),
     ),
+    "exporter": Kind(
+        "An exporter for evalx: where the scores of a run go.",
+        group="evalx.exporters",
+        noun="Exporter",
+        module="exporter",
+        layers=("common", "asking", "exporter"),
+    ),
 }
 """What can be begun, by the word that names it on the command line."""
 

@@ -38,8 +38,8 @@ from evalx import catalog
 from evalx.config.settings import ExecutionSettings
 from evalx.context import NAME_LENGTH, RunContext
 from evalx.errors import EndpointFailed, EvalxError
+from evalx.hookchecks import OPTIONAL, REQUIRED
 from evalx.hookspecs import API_VERSION
-from evalx.manager import OPTIONAL, REQUIRED
 from evalx.model import EndpointHandle, EndpointSpec, Handle, Outcome, TaskHandle, TaskResult, TaskSpec
 from evalx.serial import from_json, to_json
 from evalx.testing.bench import Bench
