@@ -25,6 +25,9 @@ METHODS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 """By group, the methods that a class must have, and what they are given, in that order."""
 
+OPTIONAL_METHODS: Mapping[str, tuple[str, ...]] = {"progress": ("log",), "details": ("task", "results")}
+"""The methods that a harness may have."""
+
 
 def class_problems(candidate: Candidate, plugin: Any, others: Sequence[Candidate]) -> Iterator[Problem]:
     """All that is wrong with what the entry point leads to. others: the plugins that are checked with it."""
@@ -210,8 +213,8 @@ def _harness_problems(plugin: Any) -> Iterator[Problem]:
     programs = getattr(plugin, "programs", ())
     if isinstance(programs, str) or not all(isinstance(program, str) for program in programs):
         yield Problem(place(plugin, "programs"), "`programs` is not a tuple of names", f"programs = ({programs!r},)")
-    if hasattr(plugin, "progress") and not _takes(plugin.progress, 2):
-        yield Problem(place(plugin, "progress"), "its method progress cannot be called with log", "def progress(self, log)")
+    optional = {name: parameters for name, parameters in OPTIONAL_METHODS.items() if hasattr(plugin, name)}
+    yield from _method_problems(plugin, optional)
 
 
 def _exporter_problems(plugin: Any) -> Iterator[Problem]:
