@@ -30,6 +30,9 @@ from evalx.store.states import ResourceState, RunState
 T = TypeVar("T")
 H = TypeVar("H", EndpointHandle, TaskHandle)
 
+Watch = Callable[[Callable[[str, ExitCode], None]], Coroutine[Any, Any, None]]
+"""Watches a run, and calls what it is given, with a reason and an exit code, when the run has to end."""
+
 CLEANUP_DEADLINE = 300.0
 """Seconds in which a deleted resource must be proven gone; afterwards it is reported as a suspected leak."""
 
@@ -55,6 +58,7 @@ class Driver:
 
     settle: seconds after a create call of unknown outcome in which the resource may still appear. fail_fast: the first task without a
     score stops the run. ending: the run is only to be ended, for this reason. worked: seconds that other processes have driven it before.
+    watch: runs beside the work, and may stop it.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Driver:
         fail_fast: bool = False,
         ending: str | None = None,
         worked: float = 0.0,
+        watch: Watch | None = None,
     ) -> None:
         self.run = run
         self.journal = journal
@@ -75,6 +80,7 @@ class Driver:
         self.fail_fast = fail_fast
         self.ledger = Ledger(run, journal, hooks, self._fail)
         self.worked = worked
+        self.watch = watch
         self.stop_reason = ending
         self.stop_code: ExitCode | None = None
         self.fatal: EvalxError | None = None
@@ -99,6 +105,8 @@ class Driver:
         background = [asyncio.create_task(self._heartbeat())]
         if plan.limits.max_duration is not None:
             background.append(asyncio.create_task(self._stop_after(plan.limits.max_duration)))
+        if self.watch is not None:
+            background.append(asyncio.create_task(self.watch(self.stop)))
         try:
             flows = [self._endpoint_flow(spec) for spec in plan.endpoints] + [self._take_down(stray) for stray in self.ledger.strays]
             await asyncio.gather(*map(self._guarded, flows))

@@ -13,7 +13,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from evalx.errors import PluginError
-from evalx.model import EndpointHandle, EndpointSpec, Event, Finding, Found, Handle, Json, Spec, TaskHandle, TaskResult, TaskSpec
+from evalx.model import Billing, EndpointHandle, EndpointSpec, Event, Finding, Found, Handle, Json, Spec, TaskHandle, TaskResult, TaskSpec
 
 if TYPE_CHECKING:
     from evalx.context import RunContext
@@ -89,6 +89,11 @@ class Hooks:
     def preview(self) -> Json | None:
         """What exactly would be sent to the backend; None: the executor does not tell."""
         told: Json | None = self._checked("preview", (Mapping, type(None)))
+        return told
+
+    def billing(self, spec: Spec) -> Billing | None:
+        """What a planned endpoint or task will be billed as; None: the executor does not tell."""
+        told: Billing | None = self._checked("billing", (Billing, type(None)), spec=spec)
         return told
 
     def make_pool(self) -> Executor:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from evalx.model import EndpointHandle, EndpointSpec, Event, Finding, Found, Handle, Json, TaskHandle, TaskResult, TaskSpec
+from evalx.model import Billing, EndpointHandle, EndpointSpec, Event, Finding, Found, Handle, Json, TaskHandle, TaskResult, TaskSpec
 
 if TYPE_CHECKING:
     from evalx.context import RunContext
@@ -95,6 +95,13 @@ class OptionalHooks:
     @hookspec(firstresult=True)
     def preview(self, run: RunContext) -> Json | None:
         """What exactly would be sent to the backend, as JSON for people to read: secrets as references only. Must change nothing."""
+
+    @hookspec(firstresult=True)
+    def billing(self, run: RunContext, spec: EndpointSpec | TaskSpec) -> Billing | None:
+        """What a planned endpoint or task will be billed as while it exists; None: that cannot be told. Must ask nobody.
+
+        Prices are the user's: `execution.prices` has them by shape. Without this hook, cost is unknown and cannot be capped.
+        """
 
     @hookspec(firstresult=True)
     def make_pool(self, run: RunContext) -> Executor | None:

@@ -88,12 +88,23 @@ Spec = EndpointSpec | TaskSpec
 
 @frozen
 class Limits:
-    """What bounds a run. Counts of None mean no limit; durations are seconds, None means none."""
+    """What bounds a run. Counts of None mean no limit; durations are seconds, None means none; max_cost is in the prices' currency."""
 
     max_tasks: int | None = None
     max_endpoints: int | None = None
     max_duration: float | None = None
     no_progress: float | None = 3600.0
+    max_cost: float | None = None
+
+
+@frozen
+class Billing:
+    """What an endpoint or a task is billed as while it exists: so many of a shape. count 0: it costs nothing. accelerators: how many one of
+    the shape has; None: not known."""
+
+    shape: str = ""
+    count: float = 0.0
+    accelerators: float | None = None
 
 
 @frozen
@@ -112,7 +123,8 @@ class RunPlan:
 
     execution: the validated `execution` section, from which the executor's settings are built again. start: `pipelined` (a task
     starts when its own endpoint is ready) or `all_ready`. plugins: names of further plugins (group `evalx.plugins`) to load. exports:
-    where the results are carried when the run has ended.
+    where the results are carried when the run has ended. endpoint_billing, task_billing: what each is billed as, by index, as far as the
+    executor tells.
     """
 
     run_id: str
@@ -125,6 +137,8 @@ class RunPlan:
     plugins: tuple[str, ...] = ()
     created: float = 0.0
     exports: tuple[ExportSpec, ...] = ()
+    endpoint_billing: tuple[Billing | None, ...] = ()
+    task_billing: tuple[Billing | None, ...] = ()
 
     def endpoint(self, name: str) -> EndpointSpec:
         """The endpoint of that name. Raises KeyError."""

@@ -19,8 +19,9 @@ from evalx.config import Config
 from evalx.config.structure import structure
 from evalx.context import RunContext
 from evalx.control import Control
-from evalx.driver import Driver
-from evalx.errors import AuthError, ConfigError, ConfigErrors, EvalxError, ExitCode, RunBusy
+from evalx.cost import Cost, Meter, check_prices, cost_of, money, with_billing
+from evalx.driver import Driver, Watch
+from evalx.errors import AuthError, ConfigError, ConfigErrors, DeadlineExceeded, EvalxError, ExitCode, RunBusy
 from evalx.exporters.account import account_of
 from evalx.exporters.running import Exported, export_planned
 from evalx.interrupts import SIGNALS, Ending, Interrupts, Terminal
@@ -55,6 +56,7 @@ class RunSummary:
     reason: str | None = None
     hint: str | None = None
     abandoned: bool = False
+    cost: Cost | None = None
     exports: tuple[Exported, ...] = ()
 
 
@@ -102,6 +104,8 @@ def start(
     hooks = run.plugins.hooks(run)
     hooks.setup()
     refuse(hooks.preflight())
+    run.plan = plan = with_billing(plan, hooks)
+    check_prices(plan)
     with Store() as store, store.create(plan, run.directory, config.text) as journal:
         write_manifest(run, config.text)
         return _drive(run, journal, fail_fast=fail_fast, terminal=terminal, control=control)
@@ -114,19 +118,42 @@ def resume(
     observers: Sequence[object] = (),
     trust_commands: bool = False,
     fail_fast: bool = False,
+    max_duration: float | None = None,
+    max_cost: float | None = None,
     terminal: Terminal | None = None,
     control: Control | None = None,
 ) -> RunSummary:
     """Go on with a run whose process is gone: adopt what is alive, run what has no score, clean up. terminal, control: as for `start`.
 
-    Raises RunBusy if a live process owns it, RunNotFound.
+    max_duration, max_cost: other limits than the run was started with; like those, they hold for the run from its beginning. Raises
+    RunBusy if a live process owns it, RunNotFound, DeadlineExceeded if it has used up a limit.
     """
     with reopened(run_id, observers, trust_commands) as (run, journal):
         try:
+            _check_budget(run, journal, max_duration, max_cost)
             refuse(run.plugins.hooks(run).preflight())
         except EvalxError as error:
             raise _with_what_is_left(error, journal) from error.__cause__
         return _drive(run, journal, fail_fast=fail_fast, terminal=terminal, control=control)
+
+
+def _check_budget(run: RunContext, journal: Journal, max_duration: float | None, max_cost: float | None) -> None:
+    """Set the limits that were given. Raises DeadlineExceeded if the run has used up one of them, ConfigError if one cannot be kept."""
+    known, run_id = run.plan.limits, run.run_id
+    limits = evolve(
+        known,
+        max_duration=known.max_duration if max_duration is None else max_duration,
+        max_cost=known.max_cost if max_cost is None else max_cost,
+    )
+    run.plan = evolve(run.plan, limits=limits)
+    check_prices(run.plan)
+    if limits.max_duration is not None and journal.worked() >= limits.max_duration:
+        hint = f"evalx resume {run_id} --max-duration TIME, counted from its beginning, gives it more"
+        raise DeadlineExceeded(f"run {run_id} has had its max_duration of {limits.max_duration:g} s", hint)
+    spent = cost_of(run.plan, journal.resources(), journal.tasks())
+    if limits.max_cost is not None and spent.amount is not None and spent.amount >= limits.max_cost:
+        hint = f"evalx resume {run_id} --max-cost AMOUNT, counted from its beginning, gives it more"
+        raise DeadlineExceeded(f"run {run_id} has cost its max_cost of {money(limits.max_cost, spent.currency)}", hint)
 
 
 def _with_what_is_left(error: EvalxError, journal: Journal) -> EvalxError:
@@ -246,20 +273,22 @@ def _drive(
         control.begun.set_result((run.run_id, run.directory))
     settle = getattr(run.plugins.executor, "settle", 0.0)
     hooks = run.plugins.hooks(run, on_warning=lambda message: _warn(journal, message))
-    driver = Driver(run, journal, hooks, settle=settle, fail_fast=fail_fast, ending=ending, worked=journal.worked())
+    driver = Driver(
+        run, journal, hooks, settle=settle, fail_fast=fail_fast, ending=ending, worked=journal.worked(), watch=_cost_watch(run, journal)
+    )
     before = journal.record
     hooks.on_event(journal.run(RunState.ACTIVE if ending is None else RunState.CANCELLING, reason=ending))
     ended = asyncio.run(Interrupts(driver, terminal, control).execute())
     if ended is Ending.DETACHED:
         raise Detached(run.run_id, run.directory)
     abandoned = ended is Ending.ABANDONED
-    summary = _summarise(run, driver, abandoned)
+    summary = _summarise(run, journal, driver, abandoned)
     try:
         hooks.on_event(_closed(journal, summary, before if ending is not None else None))
         write_manifest(run, None, summary.results)
     except EvalxError as error:
         driver.fatal = driver.fatal or error
-        summary = _summarise(run, driver, abandoned)
+        summary = _summarise(run, journal, driver, abandoned)
     if ending is None and driver.stop_code not in SIGNALS.values() and driver.fatal is None:
         summary = evolve(summary, exports=_export(run, journal, summary))
     hooks.finish(summary.results)
@@ -293,7 +322,26 @@ def _warn(journal: Journal, message: str) -> None:
         journal.note("warning", reason=message)
 
 
-def _summarise(run: RunContext, driver: Driver, abandoned: bool) -> RunSummary:
+def _cost_watch(run: RunContext, journal: Journal) -> Watch | None:
+    """What ends the run at its max_cost, if it has one."""
+    limit = run.plan.limits.max_cost
+    if limit is None:
+        return None
+    resources, tasks = journal.resources(), journal.tasks()
+    spent = cost_of(run.plan, resources, tasks)
+    meter = Meter(run.plan, spent.amount or 0.0, [record for record in resources if record.state.may_exist])
+    run.plugins.register(meter, "meter")
+    return lambda stop: meter.watch(limit, stop, spent.currency)
+
+
+def _cost(run: RunContext, journal: Journal) -> Cost | None:
+    """None if the store does not tell."""
+    with suppress(EvalxError):
+        return cost_of(run.plan, journal.resources(), journal.tasks())
+    return None
+
+
+def _summarise(run: RunContext, journal: Journal, driver: Driver, abandoned: bool) -> RunSummary:
     results = tuple(result for _, result in sorted(driver.ledger.results.items()))
     scored = [result for result in results if result.outcome is Outcome.PASSED]
     if len(scored) == len(run.plan.tasks):
@@ -316,6 +364,7 @@ def _summarise(run: RunContext, driver: Driver, abandoned: bool) -> RunSummary:
         reason=str(driver.fatal) if driver.fatal else driver.stop_reason,
         hint=driver.fatal.hint if driver.fatal else None,
         abandoned=abandoned,
+        cost=_cost(run, journal),
     )
 
 

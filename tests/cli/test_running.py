@@ -103,7 +103,7 @@ def test_plan_creates_nothing(evalx_process: Any, config: Any, tmp_path: Path) -
     more = ["+evaluation.env_vars={HF_TOKEN: 'host:HF_TOKEN'}"]
     done = evalx_process("plan", name, *more, HF_TOKEN="canary-4711-canary")
     assert done.code == 0
-    assert "name       evalx-<run id>-e0-addition" in done.out and "cost       unknown" in done.out
+    assert "name       evalx-<run id>-e0-addition" in done.out and "cost       nothing is billed" in done.out
     assert "http://ENDPOINT/v1/chat/completions" in done.out and "HF_TOKEN=<host:HF_TOKEN>" in done.out
     assert "canary" not in done.out and done.err == "nothing has been created\n"
     same = evalx_process("run", name, *more, "--dry-run", HF_TOKEN="canary-4711-canary")

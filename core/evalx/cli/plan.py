@@ -53,7 +53,7 @@ def show(config: Config, trust_commands: bool, as_json: bool) -> int:
     run = context_of(plan, directory, trust_commands=trust_commands, settings=config.execution)
     hooks = run.plugins.hooks(run)
     hooks.setup()
-    findings = hooks.preflight()
+    findings = [*hooks.preflight(), *_priced(run)]
     preview = _preview(run, findings)
     if as_json:
         emit({**_as_json(run, findings), "preview": preview.told if preview else None})
@@ -61,6 +61,18 @@ def show(config: Config, trust_commands: bool, as_json: bool) -> int:
         write(_screen(run, preview))
         _tell(findings)
     return int(_verdict(findings))
+
+
+def _priced(run: RunContext) -> Iterator[Finding]:
+    """Give the plan what the executor says of billing. What keeps it from telling is found by preflight, or told of here."""
+    from evalx.cost import check_prices, with_billing
+    from evalx.model import Finding
+
+    try:
+        run.plan = with_billing(run.plan, run.plugins.hooks(run))
+        check_prices(run.plan)
+    except EvalxError as error:
+        yield Finding("error", str(error), error.hint)
 
 
 def _preview(run: RunContext, findings: Iterable[Finding]) -> Preview | None:
@@ -142,13 +154,25 @@ def _facts(facts: Iterable[tuple[str, object]]) -> Iterator[str]:
 
 
 def _general(run: RunContext) -> Iterator[tuple[str, object]]:
+    from evalx.cost import forecast, forecast_in_words, money
+
     plan, limits = run.plan, run.plan.limits
     yield "start", "each task when its endpoint is ready" if plan.start == "pipelined" else "no task before all endpoints are ready"
     counts = [f"{number} {what} at once" for number, what in ((limits.max_tasks, "tasks"), (limits.max_endpoints, "endpoints")) if number]
     yield "limits", ", ".join(counts)
     yield "deadline", duration(limits.max_duration) if limits.max_duration is not None else "none for the whole run"
     yield "results", run.directory.parent / UNNAMED
-    yield "cost", "unknown"
+    yield "cost", forecast_in_words(forecast(plan))
+    if limits.max_cost is not None:
+        yield "max cost", money(limits.max_cost, str(plan.execution.get("currency") or ""))
+
+
+def _cost(plan: RunPlan) -> dict[str, Any]:
+    from evalx.cost import forecast
+
+    told = forecast(plan)
+    amounts = {"per_hour": told.per_hour, "at_most": told.at_most, "max_cost": plan.limits.max_cost}
+    return {**amounts, "currency": told.currency, "unpriced": list(told.unpriced)}
 
 
 def _deployments(plan: RunPlan) -> list[tuple[str, Mapping[str, Any]]]:
@@ -226,4 +250,5 @@ def _as_json(run: RunContext, findings: Iterable[Finding]) -> dict[str, Any]:
         entry["resource"] = name_of(run, task)
         entry["command"] = {"argv": list(made.argv), "image": made.image, "env": _env(made), "files": dict(made.files)}
     kept = {key: value for key, value in plan.items() if key not in ("run_id", "created")}
-    return {**kept, "directory": str(run.directory.parent / UNNAMED), "cost": None, "findings": [to_json(finding) for finding in findings]}
+    told = [to_json(finding) for finding in findings]
+    return {**kept, "directory": str(run.directory.parent / UNNAMED), "cost": _cost(run.plan), "findings": told}

@@ -15,7 +15,7 @@ def command(run: str, as_json: bool) -> None:
     """Show all scores of a run. RUN is an id, a unique beginning of one, or last. Its files say more: see the run directory."""
     from evalx.cli.stored import account_of
     from evalx.cli.summary import emit_summary, print_failure, score_table
-    from evalx.display.text import plural
+    from evalx.display.text import clean, plural
     from evalx.model import Outcome
     from evalx.store import Store
 
@@ -32,6 +32,10 @@ def command(run: str, as_json: bool) -> None:
         if result.outcome is not Outcome.PASSED:
             tell()
             print_failure(account.directory, result)
+    if account.cost is not None and account.cost.billed:
+        from evalx.cost import spent_in_words
+
+        tell(f"\ncost: {clean(spent_in_words(account.cost))}")
     missing = account.tasks - len(account.results)
     if missing:
         tell(f"\n{plural(missing, 'task')} without a result; evalx status {account.run_id} says more")

@@ -8,7 +8,7 @@ import click
 
 from evalx.cli.driving import detach as hand_over
 from evalx.cli.driving import display_option, drive, supervised
-from evalx.cli.options import asked, common_options
+from evalx.cli.options import asked, common_options, seconds
 
 if TYPE_CHECKING:
     from evalx.cli.terminal import RunTerminal
@@ -20,10 +20,21 @@ if TYPE_CHECKING:
 @click.argument("run", default="last")
 @click.option("--detach", is_flag=True, help="Let the run go on in the background; evalx watch follows it.")
 @click.option("--fail-fast", is_flag=True, help="The first task without a score ends the run.")
+@click.option("--max-cost", type=click.FloatRange(min=0), metavar="AMOUNT", help="What the run may cost, counted from its beginning.")
+@click.option("--max-duration", callback=seconds, metavar="TIME", help="How long the run may be worked on, counted from its beginning.")
 @click.option("--trust-commands", is_flag=True, help="Allow pre_cmd and post_cmd of the config to run.")
 @display_option
 @common_options
-def command(run: str, detach: bool, fail_fast: bool, trust_commands: bool, display: str, as_json: bool) -> int:
+def command(
+    run: str,
+    detach: bool,
+    fail_fast: bool,
+    max_cost: float | None,
+    max_duration: float | None,
+    trust_commands: bool,
+    display: str,
+    as_json: bool,
+) -> int:
     """Go on with a run that was interrupted or has tasks without a score. Scored tasks are kept and not run again.
 
     RUN is an id, a unique beginning of one, or last.
@@ -39,7 +50,17 @@ def command(run: str, detach: bool, fail_fast: bool, trust_commands: bool, displ
 
     def work(observer: Display, terminal: RunTerminal | None) -> RunSummary:
         observers = [observer, terminal] if terminal else [observer]
-        return runs.resume(record.run_id, observers=observers, trust_commands=trust_commands, fail_fast=fail_fast, terminal=terminal)
+        return runs.resume(
+            record.run_id,
+            observers=observers,
+            trust_commands=trust_commands,
+            fail_fast=fail_fast,
+            max_duration=max_duration,
+            max_cost=max_cost,
+            terminal=terminal,
+        )
 
-    successor = ["--fail-fast"] * fail_fast + ["--trust-commands"] * trust_commands
+    limits = {"--max-cost": max_cost, "--max-duration": max_duration}
+    successor = [f"{name}={value!r}" for name, value in limits.items() if value is not None]
+    successor += ["--fail-fast"] * fail_fast + ["--trust-commands"] * trust_commands
     return drive(work, display, as_json, prepare=lambda shown: shown.prime(record, events), successor=successor)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.option("--detach", is_flag=True, help="Let the run go on in the background; evalx watch follows it.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and create nothing; the same as evalx plan.")
 @click.option("--fail-fast", is_flag=True, help="The first task without a score ends the run.")
+@click.option("--max-cost", type=click.FloatRange(min=0), metavar="AMOUNT", help="End the run when it has cost this; see execution.prices.")
 @click.option("--max-duration", callback=seconds, metavar="TIME", help="End the run after this long: 45s, 90m, 1h30m.")
 @click.option("--trust-commands", is_flag=True, help="Allow pre_cmd and post_cmd of the config to run.")
 @display_option
@@ -30,6 +31,7 @@ def command(
     detach: bool,
     dry_run: bool,
     fail_fast: bool,
+    max_cost: float | None,
     max_duration: float | None,
     trust_commands: bool,
     display: str,
@@ -46,7 +48,8 @@ def command(
     """
     if detach and not dry_run and not supervised():
         return hand_over(asked().args, as_json)
-    config = choice.load(() if max_duration is None else [f"++execution.max_duration={max_duration:g}"])
+    limits = {"max_cost": max_cost, "max_duration": max_duration}
+    config = choice.load([f"++execution.{name}={value!r}" for name, value in limits.items() if value is not None])
     if dry_run:
         from evalx.cli.plan import show
 

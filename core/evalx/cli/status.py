@@ -11,6 +11,7 @@ from evalx.cli.options import common_options
 from evalx.cli.output import emit, width, write
 
 if TYPE_CHECKING:
+    from evalx.cost import Cost
     from evalx.display.model import Board
     from evalx.store import ResourceRecord, RunRecord, Store
 
@@ -45,10 +46,18 @@ def _screen(store: Store, record: RunRecord, board: Board) -> list[str]:
     return lines
 
 
+def _cost(store: Store, record: RunRecord) -> Cost:
+    from evalx.cost import cost_of
+
+    return cost_of(record.plan, store.resources(record.run_id), store.tasks(record.run_id))
+
+
 def _head(store: Store, record: RunRecord, condition: str) -> list[str]:
+    from evalx.cost import spent_in_words
     from evalx.display.text import clean, duration
 
     holder = store.holder(record.run_id)
+    cost = _cost(store, record)
     ago = duration(time.time() - record.created)
     by = f", process {holder.pid} on {clean(holder.host)}" if condition == "running" and holder is not None else ""
     hint = f"  (go on: evalx resume {record.run_id})" if condition == "interrupted" else ""
@@ -60,6 +69,7 @@ def _head(store: Store, record: RunRecord, condition: str) -> list[str]:
         f"executor   {record.executor}",
         f"started    {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(record.created))}, {ago} ago",
         f"directory  {clean(record.directory)}",
+        *([f"cost       {clean(spent_in_words(cost))}"] if cost.billed else []),
     ]
 
 
@@ -86,6 +96,7 @@ def _resources(resources: list[ResourceRecord]) -> list[str]:
 
 def _as_json(store: Store, record: RunRecord, code: int) -> dict[str, Any]:
     from evalx.cli.stored import condition, left_alive
+    from evalx.cli.summary import cost_json
     from evalx.serial import to_json
 
     holder = store.holder(record.run_id)
@@ -118,6 +129,7 @@ def _as_json(store: Store, record: RunRecord, code: int) -> dict[str, Any]:
             {"kind": resource.kind, "name": resource.name, "state": resource.state, "attempt": resource.attempt, "reason": resource.reason}
             for resource in store.resources(record.run_id)
         ],
+        "cost": cost_json(_cost(store, record)),
         "may_be_alive": [resource.name for resource in left_alive(store, record)],
         "endpoints": [to_json(spec) for spec in record.plan.endpoints],
     }

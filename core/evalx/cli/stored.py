@@ -26,6 +26,7 @@ def board_of(store: Store, record: RunRecord) -> Board:
 def account_of(store: Store, record: RunRecord) -> Account:
     """The stored run in the form in which `run` reports one that it has driven."""
     from evalx.cli.summary import Account
+    from evalx.cost import cost_of
 
     tasks = store.tasks(record.run_id)
     running = is_alive(store, record)
@@ -38,4 +39,5 @@ def account_of(store: Store, record: RunRecord) -> Account:
         results=tuple(task.result for task in tasks if task.result is not None),
         left=() if running else tuple(resource.name for resource in left_alive(store, record)),
         exit_code=int(exit_code(store, record)),
+        cost=cost_of(record.plan, store.resources(record.run_id), tasks),
     )

@@ -21,6 +21,7 @@ from evalx.model import Metric, Outcome, TaskResult
 from evalx.serial import to_json
 
 if TYPE_CHECKING:
+    from evalx.cost import Cost
     from evalx.exporters.running import Exported
     from evalx.runs import RunSummary
 
@@ -45,6 +46,7 @@ class Account:
     exit_code: int
     reason: str | None = None
     hint: str | None = None
+    cost: Cost | None = None
     exports: tuple[Exported, ...] = ()
 
     @classmethod
@@ -61,6 +63,7 @@ class Account:
             exit_code=int(summary.exit_code),
             reason=summary.reason,
             hint=summary.hint,
+            cost=summary.cost,
             exports=summary.exports,
         )
 
@@ -76,6 +79,10 @@ def print_summary(account: Account, *, hints: bool = True) -> None:
         if result.outcome is not Outcome.PASSED:
             print_failure(account.directory, result)
     tell(verdict(account))
+    if account.cost is not None and account.cost.billed:
+        from evalx.cost import spent_in_words
+
+        tell(f"  cost: {clean(spent_in_words(account.cost))}")
     if account.hint:
         tell(f" hint: {clean(account.hint)}")
     for name in account.left:
@@ -194,8 +201,22 @@ def as_json(account: Account) -> dict[str, Any]:
         "reason": account.reason,
         "hint": account.hint,
         "may_be_alive": list(account.left),
+        "cost": cost_json(account.cost),
         "exports": [{"exporter": one.exporter, "where": one.where, "error": one.error} for one in account.exports],
         "results": results_json(account.results),
+    }
+
+
+def cost_json(cost: Cost | None) -> dict[str, Any] | None:
+    """What a run has cost; None if that is not known at all."""
+    if cost is None:
+        return None
+    return {
+        "amount": cost.amount,
+        "currency": cost.currency,
+        "unpriced": list(cost.unpriced),
+        "endpoint_hours": cost.endpoint_hours,
+        "gpu_hours": cost.gpu_hours,
     }
 
 

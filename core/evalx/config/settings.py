@@ -11,7 +11,8 @@ and further attrs classes. `evalx.config.structure` turns plain data into such a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from attrs import NOTHING, field, frozen
@@ -47,6 +48,12 @@ def at_least(minimum: float) -> Callable[[Any, Any, Any], None]:
     return check
 
 
+def _prices(_instance: Any, attribute: Any, value: Any) -> None:
+    for shape, price in value.items():
+        if not 0 <= price < math.inf:
+            raise ValueError(f"the price of {shape} must be a number that is not negative, not {price:g}", attribute)
+
+
 @frozen(kw_only=True)
 class ExecutionSettings:
     """The keys of `execution` that every executor has. Durations are seconds; None means no limit."""
@@ -63,6 +70,17 @@ class ExecutionSettings:
     max_tasks: int | None = setting(None, help="How many tasks may run at the same time.", validator=at_least(1))
     max_endpoints: int | None = setting(None, help="How many endpoints may exist at the same time.", validator=at_least(1))
     max_duration: float | None = setting(None, help="Seconds after which the run is ended.", validator=at_least(0))
+    max_cost: float | None = setting(
+        None,
+        help="What the run may cost, in the currency of the prices; it is ended when it has. Every shape needs a price then.",
+        validator=at_least(0),
+    )
+    prices: Mapping[str, float] = setting(
+        factory=dict,
+        help="Shape → what one of it costs in an hour, for `max_cost` and for what is told of a run's cost.",
+        validator=_prices,
+    )
+    currency: str = setting("", help="What prices are in, as it is to be shown: EUR, USD, credits, …")
     no_progress_timeout: float | None = setting(
         3600.0,
         help="Seconds without a sign of progress (samples done, growth of its log) after which what tells such signs is given up.",

@@ -6,13 +6,14 @@ SDK client, one listing of each kind per tick, the run's secrets. Only sdk.py to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from evalx.errors import ConfigError
 from evalx.hookspecs import hookimpl
-from evalx.model import EndpointHandle, EndpointSpec, EnvValue, Finding, Found, Handle, TaskHandle, TaskResult, TaskSpec
+from evalx.model import Billing, EndpointHandle, EndpointSpec, EnvValue, Finding, Found, Handle, Spec, TaskHandle, TaskResult, TaskSpec
 from evalx.serving import target_of
 from evalx_lepton import emulated
 from evalx_lepton.backend import Backend
@@ -115,6 +116,16 @@ class LeptonExecutor:
         return ThreadPoolExecutor(min(max(wanted, 8), THREADS), thread_name_prefix="evalx-lepton")
 
     @hookimpl
+    def billing(self, run: RunContext, spec: Spec) -> Billing:
+        """Shape times replicas; of an endpoint that scales, as many as it may have, since no more is known."""
+        if isinstance(spec, TaskSpec):
+            return billing_of(run.settings.evaluation_tasks.resource_shape, 1)
+        if self._endpoints.server_spec(spec) is None:
+            return Billing()
+        config = spec.options["deployment"]["lepton_config"]
+        return billing_of(config["resource_shape"], max(config.get("max_replicas") or 0, config.get("min_replicas", 1), 1))
+
+    @hookimpl
     def read_logs(self, run: RunContext, handle: Handle, follow: bool) -> Iterator[str]:
         from evalx_lepton.logs import lines
 
@@ -207,6 +218,14 @@ class LeptonExecutor:
                 yield job_command(run, task, with_url(handles[task.endpoint])).env
             except ConfigError:
                 continue
+
+
+def billing_of(shape: str, count: int) -> Billing:
+    """So many of a shape, whose name tells its accelerators: `gpu.8xh100` has 8, `gpu.a10` one, `cpu.small` none."""
+    kind, _, rest = shape.lower().partition(".")
+    several = re.match(r"(\d+)x", rest)
+    accelerators = {"cpu": 0.0, "gpu": float(several[1]) if several else 1.0}.get(kind)
+    return Billing(shape, count, accelerators)
 
 
 def with_url(handle: EndpointHandle) -> EndpointHandle:

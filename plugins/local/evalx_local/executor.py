@@ -15,6 +15,7 @@ from attrs import evolve
 from evalx.errors import AuthError, EndpointFailed, EvalxError, TaskRefused
 from evalx.hookspecs import hookimpl
 from evalx.model import (
+    Billing,
     EndpointHandle,
     EndpointSpec,
     Finding,
@@ -143,6 +144,11 @@ class LocalExecutor:
         from evalx_local.checks import findings
 
         return list(findings(run, self))
+
+    @hookimpl
+    def billing(self, run: RunContext, spec: Spec) -> Billing:  # noqa: ARG002 -- the hook's signature
+        """This machine is nobody's by the hour."""
+        return Billing()
 
     @hookimpl
     def read_logs(self, run: RunContext, handle: Handle, follow: bool) -> Iterator[str]:
