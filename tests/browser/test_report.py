@@ -12,6 +12,7 @@ from tests.unit.report.samples import HOSTILE, Story, usual
 from tests.unit.report.test_page import hostile_story
 
 from evalx.model import EndpointSpec, Metric, Outcome, TaskSpec
+from evalx.compare.stats import Score, interval
 from evalx.report import Left, render
 
 pytestmark = [
@@ -160,7 +161,8 @@ def test_what_a_screen_reader_is_told(chromium: Chromium, site: Site) -> None:
     named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
     pictures = [name for role, name in named if role in ("image", "img", "SvgRoot")]
     assert pictures and all(pictures)
-    assert "0.7500, 95% interval 0.6520 to 0.8480" in pictures
+    ends = interval(Score(0.75, 0.05, 100)) or (0.0, 0.0)
+    assert f"0.7500, 95% interval {ends[0]:.4f} to {ends[1]:.4f}" in pictures
     assert any("queueing 10s" in name and "ready 34s" in name for name in pictures)
     assert [name.lower() for role, name in named if role == "heading"][:3] == ["evalx report run k3fexample", "scores", "failures"]
     for role, name in (("columnheader", "Task"), ("columnheader", "Metric"), ("rowheader", "arithmetic"), ("navigation", "Sections")):

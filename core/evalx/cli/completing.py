@@ -185,6 +185,7 @@ OFFERS: dict[str, Callable[[click.Context, str], Offer]] = {
     "cleanup.args": _runs,
     "compare.a": _runs,
     "compare.b": _runs,
+    "baseline": _runs,
     "task": _tasks_of_run,
     "args": _config_and_keys,
     "tasks": _tasks_of_config,

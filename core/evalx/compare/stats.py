@@ -105,12 +105,9 @@ class Score:
             return None
         for unit in (1.0, 100.0):
             share = self.value / unit
-            right = round(share * self.n)
-            if (
-                0 <= share <= 1
-                and abs(share * self.n - right) <= min(0.25, 1e-6 + 6e-5 * self.n)
-                and self._binomial(share, self.stderr / unit)
-            ):
+            right = round(share * self.n) if 0 <= share <= 1 else -1
+            whole = abs(share * self.n - right) <= min(0.25, 1e-6 + 6e-5 * self.n)
+            if right >= 0 and whole and self._binomial(share, self.stderr / unit):
                 return right, unit
         return None
 
@@ -152,7 +149,8 @@ def _welch(a: Score, b: Score) -> int:
     """Degrees of freedom, rounded down; many if the numbers of questions are not known."""
     if a.n is None or b.n is None or a.n < 2 or b.n < 2 or a.stderr is None or b.stderr is None:
         return _LARGE
-    one, other = a.stderr**2, b.stderr**2
+    unit = max(a.stderr, b.stderr) or 1.0
+    one, other = (a.stderr / unit) ** 2, (b.stderr / unit) ** 2
     parts = one**2 / (a.n - 1) + other**2 / (b.n - 1)
     return max(1, math.floor((one + other) ** 2 / parts)) if parts else _LARGE
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ MAX_LINE = 16 * 2**20
 MAX_SAMPLES = 1_000_000
 
 MAX_VALUES = 1_000_000
+
+MAX_SCORE = 1e100
 
 LOWER_IS_BETTER = frozenset(
     {"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter", "wer", "cer", "loss", "error_rate"}
@@ -82,14 +83,14 @@ def check_size(source: str, document: Any) -> None:
 
 
 def number(value: Any) -> float | None:
-    """A score as a number: true is 1; None if it is none, or not finite."""
+    """A score as a number: true is 1; None if it is none, or too large for the squares of many."""
     if not isinstance(value, bool | int | float):
         return None
     try:
         found = float(value)
     except OverflowError:
         return None
-    return found if math.isfinite(found) else None
+    return found if abs(found) <= MAX_SCORE else None
 
 
 def lower_is_better(names: Iterable[str]) -> frozenset[str]:

@@ -6,10 +6,8 @@ import math
 
 from attrs import frozen
 
+from evalx.compare import stats
 from evalx.model import Metric
-
-Z95 = 1.96
-"""Standard errors on each side of a value that make an interval of 95 %, if the error is normally distributed."""
 
 MARGIN = 2.0
 
@@ -40,10 +38,10 @@ def scale_of(metric: Metric) -> tuple[float, float]:
 
 
 def interval(metric: Metric) -> tuple[float, float] | None:
-    """The ends of the 95 % interval; None without a usable standard error."""
+    """The ends of the 95 % interval, as `evalx gate` has it; None without a usable standard error."""
     if metric.stderr is None or not math.isfinite(metric.stderr) or not math.isfinite(metric.value):
         return None
-    return metric.value - Z95 * metric.stderr, metric.value + Z95 * metric.stderr
+    return stats.interval(stats.Score(metric.value, metric.stderr, metric.n))
 
 
 def dot(metric: Metric) -> Dot | None:

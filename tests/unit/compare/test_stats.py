@@ -146,6 +146,13 @@ def test_without_errors_nothing_is_claimed() -> None:
     assert interval(Score(0.4)) is None
 
 
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(min_value=0, allow_infinity=False), st.integers(1, 10**9))
+def test_any_score_can_be_asked_for_its_interval(value: float, stderr: float, n: int) -> None:
+    ends = interval(Score(value, stderr, n))
+    assert ends is not None and ends[0] <= ends[1]
+    assert unpaired(Score(value, stderr, n), Score(0.5, stderr, n)).difference == 0.5 - value
+
+
 @pytest.mark.parametrize("unit", [1.0, 100.0])
 def test_a_proportion_is_recognised_in_its_unit(unit: float) -> None:
     assert Score(0.5417 * unit, 0.1017 * unit, 24).proportion == (13, unit)

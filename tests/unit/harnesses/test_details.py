@@ -188,6 +188,12 @@ def test_damaged_samples_are_none_and_say_why(tmp_path: Path, row: Any, missing:
     assert found.samples == () and missing in str(found.missing)
 
 
+def test_scores_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    scores = {"a": None, "b": "1", "c": [1], "d": float("nan"), "e": float("inf"), "f": 10**400, "g": 1e300, "h": 0.5}
+    (sample,) = command(tmp_path, {"id": 1, "scores": scores}).samples
+    assert sample.scores == {"h": 0.5}
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe\n", b"[" * 100_000 + b"\n", b'{"id": 1e999999, "scores": ' + b"1" * 5000 + b"}\n"])
 def test_hostile_samples_are_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "samples.jsonl").write_bytes(content)

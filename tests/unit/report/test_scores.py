@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evalx.compare.stats import t_quantile
 from evalx.model import Metric
 from evalx.report.scores import MARGIN, Dot, dot, interval, scale_of
 
@@ -16,7 +17,13 @@ def test_a_share_on_its_scale() -> None:
     shown = dot(Metric("m", 0.5, 0.1, 25))
     assert shown is not None and shown.near is not None and shown.far is not None
     assert (shown.at, shown.low, shown.high) == (50, 0, 1)
-    assert shown.near == pytest.approx((50 - 9.6, 50 + 9.6)) and shown.far == pytest.approx((50 - 9.6 * 1.96, 50 + 9.6 * 1.96), abs=0.01)
+    reach = 9.6 * t_quantile(24)
+    assert shown.near == pytest.approx((50 - 9.6, 50 + 9.6)) and shown.far == pytest.approx((50 - reach, 50 + reach), abs=0.01)
+
+
+def test_a_perfect_score_over_few_questions_has_an_interval() -> None:
+    shown = dot(Metric("m", 1.0, 0.0, 10))
+    assert shown is not None and shown.far is not None and shown.far[0] < shown.far[1]
 
 
 @pytest.mark.parametrize(
