@@ -11,8 +11,8 @@ from tests.browser.chromium import EXECUTABLE, Chromium
 from tests.unit.report.samples import HOSTILE, Story, usual
 from tests.unit.report.test_page import hostile_story
 
-from evalx.model import EndpointSpec, Metric, Outcome, TaskSpec
 from evalx.compare.stats import Score, interval
+from evalx.model import EndpointSpec, Metric, Outcome, TaskSpec
 from evalx.report import Left, render
 
 pytestmark = [
