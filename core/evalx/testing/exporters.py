@@ -196,6 +196,7 @@ class ExporterConformance(ABC):
         (run.directory / "tasks" / "000-log").mkdir(parents=True)
         (run.directory / "tasks" / "000-log" / "output.log").write_text(CANARY)
         self.send(run, place)
+        assert self.contents(place)  # which waits for what is written a moment later
         told = capfd.readouterr()
         everything = b"\n".join([path.read_bytes() for path in place.rglob("*") if path.is_file()]) + (told.out + told.err).encode()
         forms = (CANARY, quote(CANARY, safe=""), base64.b64encode(CANARY.encode()).decode().rstrip("="))
