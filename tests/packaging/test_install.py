@@ -114,6 +114,7 @@ def test_a_run_from_another_folder_ends_with_scores(kind: str, request: pytest.F
     assert [result["metrics"][0]["value"] for result in summary["results"]] == [1.0, 1.0]
     again = json.loads(environment.run("evalx", "results", "last", "--json", cwd=project).stdout)
     assert again["results"] == summary["results"]
+    assert environment.run("evalx", "report", "last", "--output", "-", cwd=project).stdout.startswith("<!doctype html>")
 
 
 def test_every_third_party_import_is_declared(installed: Environment) -> None:

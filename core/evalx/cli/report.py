@@ -26,6 +26,7 @@ def command(run: str, output: str | None, as_json: bool) -> None:
     RUN is an id, a unique beginning of one, last, or the path of a run directory, which may be a copy from elsewhere. The page needs
     nothing but itself: no network, no script. A run that is going on is shown as it stands.
     """
+    from evalx.display.text import clean
     from evalx.report import render, write_report
 
     if as_json and output == "-":
@@ -40,7 +41,7 @@ def command(run: str, output: str | None, as_json: bool) -> None:
     if as_json:
         emit({"run_id": data.plan.run_id, "condition": data.condition, "report": str(path.absolute()), "bytes": path.stat().st_size})
     else:
-        click.echo(path)
+        click.echo(clean(path))
         if not data.over:
             tell(f"run {data.plan.run_id} is {data.condition}: this is how it stands now")
 

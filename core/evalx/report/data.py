@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from attrs import field, frozen
 
@@ -167,18 +167,18 @@ def _results(directory: Path, plan: RunPlan, events: Sequence[Event]) -> tuple[T
     for task in plan.tasks:
         last = ended.get(task.name)
         if last is not None and last.state in OUTCOMES:
-            key = (task.name, last.data.get("attempt"), OUTCOMES[TaskState(last.state)])
+            key = (task.name, str(last.data.get("attempt")), OUTCOMES[TaskState(last.state)])
             found.append(kept.get(key) or _from_event(task, last, begun.get(task.name)))
     return tuple(found)
 
 
-def _kept(directory: Path) -> dict[tuple[str, Any, Outcome], TaskResult]:
+def _kept(directory: Path) -> dict[tuple[str, str, Outcome], TaskResult]:
     """Every result that has a file, by task, attempt and outcome."""
-    found: dict[tuple[str, Any, Outcome], TaskResult] = {}
+    found: dict[tuple[str, str, Outcome], TaskResult] = {}
     for path in (directory / "tasks").glob(f"*/{RESULT_FILE}"):
         with suppress(StoreError):
             result = read_result(path.parent)
-            found[result.spec.name, result.spec.attempt, result.outcome] = result
+            found[result.spec.name, str(result.spec.attempt), result.outcome] = result
     return found
 
 

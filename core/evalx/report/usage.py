@@ -66,12 +66,12 @@ def _covered(spans: Iterable[tuple[float, float]]) -> float:
     return total
 
 
-def find_text(options: Mapping[str, Any], key: str) -> str | None:
-    """The first text under that key, at any depth."""
+def find_text(options: Mapping[str, Any], key: str, depth: int = 8) -> str | None:
+    """The first text under that key, as deep as options are."""
     for name, value in options.items():
         if name == key and isinstance(value, str) and value:
             return value
-        found = find_text(value, key) if isinstance(value, Mapping) else None
+        found = find_text(value, key, depth - 1) if depth and isinstance(value, Mapping) else None
         if found is not None:
             return found
     return None

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from tests.unit.report.samples import Story, usual
 
 from evalx.errors import RunNotFound, StoreError
 from evalx.model import Metric, Outcome
-from evalx.report import read_directory
+from evalx.report import read_directory, render
 from evalx.results import write_result
 from evalx.serial import to_json
 
@@ -68,6 +69,14 @@ def test_a_torn_last_line_is_no_damage_and_a_damaged_line_is_told(story: Story, 
         path.write_bytes(b"".join([*lines[:3], bad, *lines[4:]]))
         data = read_directory(tmp_path)
         assert len(data.events) == 3 and "damaged in line 4" in data.notes[0]
+
+
+@pytest.mark.parametrize("value", [None, True, -1, 1e308, "", "\ud800", [], {"a": {"b": []}}], ids=repr)
+def test_events_may_hold_anything(story: Story, tmp_path: Path, value: object) -> None:
+    keys = ("attempt", "resource", "outcome", "exit_code", "phase", "subject", "metrics", "done")
+    story.events = [evolve(event, data=dict.fromkeys(keys, value)) for event in story.events]
+    write(story)
+    assert "</html>" in render(read_directory(tmp_path))
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:

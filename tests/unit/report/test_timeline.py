@@ -8,6 +8,7 @@ import pytest
 from tests.unit.report.samples import BEGIN, Story, usual
 
 from evalx.model import EndpointSpec, Outcome, TaskSpec
+from evalx.report import render
 from evalx.report.timeline import KINDS, Lane, crowd, kind_of, lanes
 from evalx.report.usage import usage
 
@@ -133,6 +134,16 @@ def test_endpoint_hours() -> None:
     data = story.data()
     (used,) = usage(data, lanes(story.plan, data.events, data.until))
     assert (used.alive, used.ready_after, used.busy, used.shape, used.open) == (70, 30, 34, "gpu", False)
+
+
+def test_an_endpoint_that_is_not_ours_costs_nothing() -> None:
+    story = Story([EndpointSpec("theirs", 0, "none", "m")], [])
+    story.tell(0, "endpoint", "theirs", "created").tell(1, "endpoint", "theirs", "ready").tell(9, "endpoint", "theirs", "gone", "not ours")
+    data = story.data()
+    (used,) = usage(data, lanes(story.plan, data.events, data.until))
+    assert not used.owned
+    page = render(data)
+    assert "not ours" in page and "0.000 endpoint hours" in page
 
 
 def test_hours_of_an_endpoint_that_is_left_go_on() -> None:
