@@ -14,6 +14,9 @@ from evalx.results.files import open_regular, regular_files
 MAX_READ = 256 * 2**20
 """Bytes that are read of a folder; what is beyond counts by name and size only, so that a run starts at once."""
 
+MAX_FILES = 100_000
+"""A folder with more has no fingerprint."""
+
 
 def datasets(tasks: Iterable[TaskSpec]) -> dict[str, dict[str, Any]]:
     """Task name to path, SHA-256, files and bytes of its `dataset_dir`, for folders that this machine has and can read."""
@@ -34,6 +37,8 @@ def _fingerprint(folder: Path) -> dict[str, Any] | None:
                 fits = read + bytes_here <= MAX_READ
                 content = hashlib.file_digest(file, "sha256").hexdigest() if fits else "unread"
             read, files, size = read + bytes_here * fits, files + 1, size + bytes_here
+            if files > MAX_FILES:
+                return None
             whole.update(f"{os.fsencode(path.relative_to(folder))!r} {bytes_here} {content}\n".encode())
     except OSError:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -80,8 +81,14 @@ def test_compare_shows_hostile_names_inert(evalx: Any, tmp_path: Path) -> None:
 
 def test_real_runs_and_a_copied_directory(evalx_process: Any, config: Callable[..., str], tmp_path: Path) -> None:
     run = ("run", config(math=["8"], code=["fail"]), "--display", "none")
+    (tmp_path / "tiny.yaml").write_text(
+        (tmp_path / "tiny.yaml").read_text().replace("name: math\n", "name: math\n      dataset_dir: data\n")
+    )
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "questions.jsonl").touch()
     assert [evalx_process(*run).code for _ in range(2)] == [1, 1]
     first, second = (entry["run_id"] for entry in evalx_process("ls", "--json").json["runs"])
+    assert json.loads((tmp_path / "evalx-runs" / first / "manifest.json").read_text())["datasets"]["math"]["files"] == 1
     shutil.move(tmp_path / "evalx-runs" / first, tmp_path / "kept")
     gone = evalx_process("compare", first, second)
     assert gone.code == 2 and "is gone" in gone.err
@@ -94,6 +101,13 @@ def test_real_runs_and_a_copied_directory(evalx_process: Any, config: Callable[.
     assert evalx_process("gate", second, "--policy", "policy.yaml").code == 0
     (tmp_path / "policy.yaml").write_text("require: [math, code]\n")
     assert evalx_process("gate", second, "--policy", "policy.yaml").code == 3
+
+    (tmp_path / "evalx-runs" / second / "tasks/000-math/results/samples.jsonl").unlink()
+    assert evalx_process("compare", "kept", second, "--json").json["comparisons"][0]["paired"] is False
+    manifest = tmp_path / "kept" / "manifest.json"
+    manifest.write_text(re.sub(r'"sha256": "\w{64}",\n   "files"', '"sha256": "other",\n   "files"', manifest.read_text()))
+    (reason,) = evalx_process("compare", "kept", second, "--json").json["not_compared"][0]["reasons"]
+    assert reason == "other data: the files in dataset_dir are not the same"
 
 
 # ---------------------------------------------------------------------- gate

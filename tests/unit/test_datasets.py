@@ -55,6 +55,11 @@ def test_what_is_too_large_counts_by_its_size(data: Path, monkeypatch: pytest.Mo
     assert fingerprint(data)["sha256"] != before["sha256"]
 
 
+def test_a_folder_with_too_many_files_has_none(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_FILES", 1)
+    assert datasets([TaskSpec("t", 0, "command", "m", {"dataset_dir": str(data)})]) == {}
+
+
 def test_links_and_devices_are_not_read(data: Path) -> None:
     before = fingerprint(data)["sha256"]
     os.symlink("/dev/zero", data / "endless")
