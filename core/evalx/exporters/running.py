@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
-from collections.abc import Mapping
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,14 @@ def export_planned(spec: ExportSpec, run: RunAccount, patience: float = PATIENCE
         done.append(_told(spec, run, again))
 
     thread = threading.Thread(target=work, name=f"evalx-export-{spec.exporter}", daemon=True)
+    streams = sys.stdin, sys.stdout
     thread.start()
     try:
         thread.join(patience)
     except KeyboardInterrupt:
         return Exported(spec.exporter, error=f"the export to {spec.exporter} was interrupted", hint=again)
+    finally:
+        sys.stdin, sys.stdout = streams  # an exporter that is left behind keeps what it has
     return (
         done[0] if done else Exported(spec.exporter, error=f"the export to {spec.exporter} was not done within {patience:g} s", hint=again)
     )
@@ -84,10 +88,23 @@ def _told(spec: ExportSpec, run: RunAccount, again: str) -> Exported:
         return Exported(spec.exporter, error=redact(f"export to {spec.exporter} failed: {type(error).__name__}: {error}"), hint=again)
 
 
+@contextmanager
+def _unattended() -> Iterator[None]:
+    """Nobody answers: a library that lacks a password must say so and not ask for it, perhaps at the end of a run at night."""
+    before = sys.stdin
+    with Path(os.devnull).open() as nobody:
+        sys.stdin = nobody
+        try:
+            yield
+        finally:
+            sys.stdin = before
+
+
 def _guarded(name: str, exporter: type[Exporter], run: RunAccount, destination: Destination, options: Any) -> str | None:
+    """The exporter's own work. What it prints goes to stderr: stdout may hold a document of ours."""
     to_stdout = exporter.file_name is not None and destination.path is None
     try:
-        with nullcontext() if to_stdout else redirect_stdout(sys.stderr):  # libraries chat, and stdout may hold a document
+        with _unattended(), nullcontext() if to_stdout else redirect_stdout(sys.stderr):
             return exporter().export(run, destination, options)
     except (EvalxError, BrokenPipeError):
         raise
