@@ -33,6 +33,7 @@ def test_what_is_wrong_is_told_with_place_and_hint_and_an_exit_code(evalx: Comma
     assert wrong.code == 2
     assert "harness.py:" in wrong.out and "it has no method parse" in wrong.out and " hint: def parse(self, task, results)" in wrong.out
     assert wrong.err.endswith("1 plugin checked, 1 problem\n")
+    module.write_text("print('hello')\n" + module.read_text().replace("from __future__ import annotations\n", ""))
     told = evalx("plugins", "check", str(tmp_path / "new"), "--json")
     assert told.code == 2
     assert [problem["plugin"] for problem in told.json["problems"]] == ["puzzles"]

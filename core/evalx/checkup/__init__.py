@@ -36,11 +36,10 @@ def check(target: str | None = None) -> Report:
 
     Raises PluginError if nothing of that name is installed, ConfigError if the folder has no readable pyproject.toml.
     """
-    if target is not None and (Path(target, "pyproject.toml").exists() or "/" in target or target == "."):
-        package = tree(Path(target))
-        with imported_from(package.roots):
-            return Report(_examined(package.candidates), package.problems)
-    return Report(_examined(installed(target)))
+    is_folder = target is not None and (target == "." or "/" in target or Path(target, "pyproject.toml").exists())
+    declared = tree(Path(target or "")) if is_folder else installed(target)
+    with imported_from(declared.roots):
+        return Report(_examined(declared.candidates), declared.problems)
 
 
 def _examined(candidates: Sequence[Candidate]) -> list[tuple[Candidate, list[Problem]]]:

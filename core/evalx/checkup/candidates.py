@@ -10,7 +10,7 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from evalx import catalog
 from evalx.errors import ConfigError, PluginError
@@ -72,21 +72,23 @@ class Candidate:
 
 
 @frozen
-class Tree:
-    """A source tree. roots: folders that its packages are imported from."""
+class Declared:
+    """What is to be checked. problems: what concerns no single plugin. roots: folders that a source tree is imported from."""
 
     candidates: Sequence[Candidate]
-    roots: Sequence[Path]
-    problems: Sequence[Problem] = field(factory=list)
+    problems: Sequence[Problem] = ()
+    roots: Sequence[Path] = ()
 
 
-def installed(name: str | None) -> list[Candidate]:
+def installed(name: str | None) -> Declared:
     """The installed plugins: all, or those of that name, or those of the distribution of that name. Raises PluginError if there is none."""
-    declared = [_of_distribution(dist, entry) for dist in _distributions() for entry in _entries(dist)]
-    found = [one for one in declared if name in (None, one.name) or _normalised(name or "") == one.distribution]
-    if found:
-        return sorted(found, key=lambda one: (one.group, one.name, one.source))
-    if any(_normalised(dist.name) == _normalised(name or "") for dist in _distributions()):
+    distributions, wanted = list(_distributions()), _normalised(name or "")
+    declared, problems = _read(distributions)
+    found = [one for one in declared if name in (None, one.name) or wanted == one.distribution]
+    malformed = [problem for distribution, problem in problems if name is None or wanted == distribution]
+    if found or malformed:
+        return Declared(sorted(found, key=lambda one: (one.group, one.name, one.source)), malformed)
+    if any(_normalised(dist.name) == wanted for dist in distributions):
         raise PluginError(
             f"the distribution {name} declares no plugin of evalx", '[project.entry-points."evalx.executors"] in pyproject.toml'
         )
@@ -96,7 +98,24 @@ def installed(name: str | None) -> list[Candidate]:
     )
 
 
-def tree(folder: Path) -> Tree:
+def _read(distributions: Sequence[Distribution]) -> tuple[list[Candidate], list[tuple[str, Problem]]]:
+    """The plugins that they declare, and by distribution what cannot be read. What never names evalx is not parsed: that costs most of
+    the time."""
+    declared, problems = [], []
+    for dist in distributions:
+        if "evalx" not in (dist.read_text("entry_points.txt") or "").lower():
+            continue
+        try:
+            declared += [_of_distribution(dist, entry) for entry in dist.entry_points if _ours(entry.group)]
+        except (TypeError, ValueError) as error:
+            problem = Problem(
+                f"{dist.name} {dist.version}", f"its entry_points.txt is malformed: {error}", f"pip install --force-reinstall {dist.name}"
+            )
+            problems.append((_normalised(dist.name), problem))
+    return declared, problems
+
+
+def tree(folder: Path) -> Declared:
     """The plugins that a source tree declares in its pyproject.toml. Raises ConfigError if that cannot be read."""
     path = folder / "pyproject.toml"
     try:
@@ -115,7 +134,7 @@ def tree(folder: Path) -> Tree:
         if _ours(str(group))
         for name, value in _mapping(entries).items()
     ]
-    return Tree(candidates, _roots(folder, document), [] if candidates else [_nothing_declared(path, project)])
+    return Declared(candidates, [] if candidates else [_nothing_declared(path, project)], _roots(folder, document))
 
 
 def _nothing_declared(path: Path, project: Mapping[str, Any]) -> Problem:
@@ -160,12 +179,6 @@ def _distributions() -> Iterator[Distribution]:
         if dist.read_text("METADATA") and dist.name not in seen:
             seen.add(dist.name)
             yield dist
-
-
-def _entries(dist: Distribution) -> Iterator[EntryPoint]:
-    """Its entry points that are meant for evalx; parsing those of distributions that never name it would cost most of the time."""
-    if "evalx" in (dist.read_text("entry_points.txt") or "").lower():
-        yield from (entry for entry in dist.entry_points if _ours(entry.group))
 
 
 def _blocked(candidate: Candidate) -> bool:

@@ -81,7 +81,7 @@ def _instance_problems(plugin: Any) -> Iterator[Problem]:
         yield Problem(place(plugin), f"{plugin.__name__} compares by value, so pluggy cannot tell instances apart", "@define(eq=False)")
     try:
         plugin()
-    except Exception as error:  # noqa: BLE001 -- whatever its __init__ raises
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever its __init__ raises
         message = f"an instance cannot be made: {type(error).__name__}: {error}"
         yield Problem(
             place(plugin, "__init__"), message, "evalx makes it without arguments; what belongs to a run belongs into the hook setup"

@@ -48,7 +48,7 @@ def load(candidate: Candidate) -> tuple[Any, Problem | None]:
 
 def groups_known(candidates: Sequence[Candidate]) -> list[str]:
     """The groups that evalx and executors look into: its own, and those of deployment variants that executors name."""
-    executors = [one for one in [*candidates, *installed(None)] if one.group == "evalx.executors"]
+    executors = [one for one in [*candidates, *installed(None).candidates] if one.group == "evalx.executors"]
     named = [getattr(load(one)[0], "deployments", None) for one in executors]
     return sorted({*catalog.GROUPS, *(group for group in named if isinstance(group, str))})
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,7 +28,8 @@ def command(target: str | None, as_json: bool) -> int:
     """
     from evalx.checkup import check
 
-    report = check(target)
+    with redirect_stdout(sys.stderr):  # a plugin that prints when it is imported
+        report = check(target)
     if as_json:
         emit(_as_json(report))
     else:

@@ -287,6 +287,16 @@ def test_a_name_that_another_distribution_has_is_told(tmp_path: Path, monkeypatc
     assert problems(check(str(folder))) == [problem], "installed, it does not stand in its own way"
 
 
+def test_a_malformed_distribution_is_told_and_does_not_hide_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "bent-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bent\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[evalx.executors]\nnothing like an entry point\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert [problem.where for problem in check("bent").general] == [problem.where for problem in check().general] == ["bent 1.0"]
+    assert check("lm_eval").general == []
+
+
 def test_a_blocked_plugin_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = scaffold("harness", "grid", tmp_path / "new")
     for value in ("grid", "x, evalx.harnesses:grid"):
