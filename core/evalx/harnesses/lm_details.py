@@ -23,12 +23,17 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _STAMP = re.compile(r"_\d{4}-\d\d-\d\dT[\d.-]+$")
 
 
-def lm_details(document: Any, results: Path, naming: Naming) -> Details:
-    """From the content of `results_*.json` and the files of samples in the folder of results. Raises ResultError for what is damaged."""
+def lm_details(document: Any, results: Path, naming: Naming, *, own_groups: bool = False) -> Details:
+    """From the content of `results_*.json` and the files of samples in the folder of results. Raises ResultError for what is damaged.
+
+    own_groups: where there are no groups, each task counts as a group of itself as well.
+    """
     if not isinstance(document, dict):
         raise ResultError("what lm_eval left is not an object")
     leaves = _leaves(document)
     prefixes = _prefixes(document, leaves)
+    if own_groups and not _mapping(document, "groups"):
+        prefixes = {task: [*found, f"group:{task}/"] for task, found in prefixes.items()}
     samples, missing = gathered(_samples(results, prefixes, naming), "lm_eval kept no samples_*.jsonl")
     lower = {
         prefix + naming(metric, filtered)

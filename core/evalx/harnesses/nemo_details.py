@@ -35,7 +35,7 @@ def nemo_details(document: Any, names: Iterable[str], results: Path) -> Details:
     if inner is None:
         return Details(facts, lower, missing="its harness keeps no scores of single samples that evalx can read")
     text = read_result_text(results, str(inner))
-    found = lm_details(load_json(inner.name, text), results, _metric_name)
+    found = lm_details(load_json(inner.name, text), results, _metric_name, own_groups=True)
     return Details({**found.facts, **facts}, lower | found.lower_is_better, found.samples, found.missing)
 
 
