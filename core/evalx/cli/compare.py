@@ -108,7 +108,7 @@ def _table(comparisons: tuple[Comparison, ...]) -> list[str]:
     rows: list[tuple[str, ...]] = []
     for found in comparisons:
         estimate, mark = found.estimate, "" if found.unpaired is None else "*"
-        n = "-" if found.a.n is None else str(found.a.n)
+        n = next((str(count) for count in (found.a.n, estimate.n) if count is not None), "-")
         rows.append((f"{found.task}{mark}", n, _score(found.a), _score(found.b), _signed(estimate.difference), found.verdict.value))
         errors = (_error(found.a.stderr), _error(found.b.stderr), _error(estimate.stderr))
         spread = "no standard error" if estimate.interval is None else " to ".join(map(_signed, estimate.interval))
