@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalx.cli.importing import command as import_command
 from evalx.cli.options import ConfigChoice, common_options, config_options
 from evalx.cli.output import emit, width, write
 
@@ -21,6 +22,9 @@ WIDEST = 72
 @click.group("config")
 def command() -> None:
     """Configs as evalx composes them."""
+
+
+command.add_command(import_command)
 
 
 @command.command("show")

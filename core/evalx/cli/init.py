@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from evalx.cli.options import common_options
-from evalx.cli.output import emit, tell, write
+from evalx.cli.output import create_file, emit, tell, write
 
 
 @click.command("init")
@@ -33,7 +33,7 @@ def command(name: str, executor: str, deployment: str, tasks: tuple[str, ...], a
     for task in tasks:
         resolve(task)
     text = starter(str(path), executor, deployment, tasks)
-    _create(path, text)
+    create_file(path, text, "give another name: evalx init NAME")
     if as_json:
         emit({"path": str(path.absolute()), "executor": executor, "deployment": deployment})
         return
@@ -41,16 +41,3 @@ def command(name: str, executor: str, deployment: str, tasks: tuple[str, ...], a
     tell(f"  change it:                   it says how; every key: evalx config schema --executor {executor} --deployment {deployment}")
     tell(f"  see what would be created:   evalx plan {path}")
     tell(f"  run it:                      evalx run {path}")
-
-
-def _create(path: Path, text: str) -> None:
-    """Write a new file. Raises ConfigError if there is one, or it cannot be written."""
-    from evalx.errors import ConfigError
-
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise ConfigError(f"'{path}' is there already, and is left as it is", f"evalx init {path.stem}-2.yaml") from None
-    except OSError as error:
-        raise ConfigError(f"cannot write '{path}': {error.strerror}", "choose another folder or name") from None

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -28,6 +29,19 @@ def write(lines: Iterable[str]) -> None:
 def tell(text: str = "") -> None:
     """A message, on stderr."""
     click.echo(text, err=True)
+
+
+def create_file(path: Path, text: str, hint: str) -> None:
+    """Write a new file. Raises ConfigError, with the hint, if there is one already or it cannot be written."""
+    from evalx.errors import ConfigError
+
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(f"'{path}' is there already, and is left as it is", hint) from None
+    except OSError as error:
+        raise ConfigError(f"cannot write '{path}': {error.strerror}", hint) from None
 
 
 def width() -> int | None:
