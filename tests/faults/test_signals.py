@@ -12,13 +12,14 @@ import pytest
 
 pytestmark = pytest.mark.enable_socket
 
-SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
 
 
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
-@pytest.mark.parametrize("stage", ["deploy", "wait_ready", "run"])
+@pytest.mark.parametrize(
+    ("stage", "number", "code"), [("deploy", signal.SIGINT, 130), ("wait_ready", signal.SIGTERM, 143), ("run", signal.SIGHUP, 129)]
+)
 def test_a_signal_ends_the_run_in_order(lab: Any, stage: str, number: signal.Signals, code: int) -> None:
+    """With real processes; every hook with every signal is in test_signal_matrix.py."""
     never = ("--ready-after", "-1") if stage == "wait_ready" else ()
     name = lab.config(lab.task("first"), lab.task("endless", str(lab.gate)), server=never, max_tasks=1)
     process = lab.start("run", name, "--display", "plain")
