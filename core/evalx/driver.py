@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 
+from evalx import failpoints
 from evalx.calls import Calls, Stopped, named, now
 from evalx.context import RunContext
 from evalx.errors import AuthError, DeadlineExceeded, EndpointFailed, EvalxError, ExitCode, RunBusy, StoreError, TransientError
@@ -99,6 +100,7 @@ class Driver:
         plan = self.run.plan
         pool = self.hooks.make_pool()
         self.calls = Calls(pool, self.run.stopping)
+        self._began = now()
         self._endpoint_slots = asyncio.Semaphore(plan.limits.max_endpoints or len(plan.endpoints) or 1)
         self._task_slots = asyncio.Semaphore(plan.limits.max_tasks or len(plan.tasks) or 1)
         self._all_up = asyncio.Barrier(len(plan.endpoints)) if plan.start == "all_ready" and plan.endpoints else None
@@ -265,7 +267,9 @@ class Driver:
     async def _finish(self, job: Resource, endpoint: EndpointHandle | None) -> TaskResult:
         """The task's result, written down before what held it is deleted."""
         result = await self._result(job, endpoint)
+        failpoints.reach("result.known")
         await self.ledger.keep(result)
+        failpoints.reach("result.stored")
         await self._take_down(job)
         return result
 
@@ -347,7 +351,11 @@ class Driver:
         Raises StoreError or RunBusy before anything is created if the intent cannot be committed; Stopped, DeadlineExceeded, and what
         the hook raises.
         """
+        if resource.state is not None:  # a process that is gone may have asked for it, too late for it to be seen yet
+            await self.calls.pause(self._unsettled(resource))
+        failpoints.reach("intent.before")
         await self.ledger.intend(resource)
+        failpoints.reach("intent.after")
         try:
             handle = await self.calls.work(what, create, deadline, partial(self._retrying, resource.spec))
         except Stopped as stop:
@@ -356,7 +364,11 @@ class Driver:
         except DeadlineExceeded:
             self.ledger.record(resource, ResourceState.UNKNOWN)
             raise
+        finally:
+            resource.asked = now()
+        failpoints.reach("create.answered")
         await self.ledger.created(resource, handle)
+        failpoints.reach("create.recorded")
         return handle
 
     async def _poll(self, handle: Handle, what: str, look: Callable[[], T | None], deadline: float) -> T:
@@ -390,16 +402,24 @@ class Driver:
             self.ledger.record(resource, ResourceState.GONE, reason="not ours: left as it was")
             return
         self.ledger.record(resource, ResourceState.DELETING)
+        failpoints.reach("delete.before")
         deadline = now() + CLEANUP_DEADLINE
         try:
             await self._until_gone(handle, deadline)
             if unsure and self.settle:
-                await asyncio.sleep(max(self.settle - resource.age, 0.0))
+                await asyncio.sleep(self._unsettled(resource))
                 await self._until_gone(handle, deadline + self.settle)
         except EvalxError as error:
             self.ledger.record(resource, ResourceState.LEAK_SUSPECTED, reason=str(error))
         else:
+            failpoints.reach("delete.proven")
             self.ledger.record(resource, ResourceState.GONE)
+
+    def _unsettled(self, resource: Resource) -> float:
+        """Seconds in which it may still appear, after a create call of unknown outcome. Those of a process that is gone count from this
+        one's beginning, since nobody knows when the last of them was."""
+        asked = self._began if resource.asked is None else resource.asked
+        return max(asked + self.settle - now(), 0.0)
 
     async def _until_gone(self, handle: Handle, deadline: float) -> None:
         started = now()

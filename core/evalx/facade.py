@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from evalx import failpoints
 from evalx.errors import PluginError
 from evalx.model import Billing, EndpointHandle, EndpointSpec, Event, Finding, Found, Handle, Json, Spec, TaskHandle, TaskResult, TaskSpec
 
@@ -154,7 +155,9 @@ class Hooks:
         return answer
 
     def _checked(self, hook: str, types: tuple[type, ...], **arguments: object) -> Any:
+        failpoints.reach(f"hook.{hook}.before")
         answer = self._manager.call(hook, run=self._run, **arguments)
+        failpoints.reach(f"hook.{hook}.after")
         if not isinstance(answer, types):
             expected = " or ".join("None" if kind is type(None) else kind.__name__ for kind in types)
             raise self._error(hook, f"{_a(answer)}, not {expected}")

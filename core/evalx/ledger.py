@@ -14,6 +14,7 @@ from functools import partial
 
 from attrs import define, evolve
 
+from evalx import failpoints
 from evalx.commits import Commits, Write
 from evalx.context import Report, RunContext
 from evalx.errors import EvalxError, StoreError
@@ -47,6 +48,8 @@ class Resource:
     created: float = 0.0
     stored: Handle | None = None
     """The handle as the store has it."""
+    asked: float | None = None
+    """When this process's last create call was over, in the loop's time; None: it has made none."""
 
     @property
     def may_exist(self) -> bool:
@@ -172,6 +175,7 @@ class Ledger:
         try:
             if result.outcome is not Outcome.SKIPPED:
                 write_result(self._run.task_dir(spec), result)
+                failpoints.reach("result.written")
         except (OSError, StoreError) as error:
             said = error.message if isinstance(error, StoreError) else f"the result of {spec.name} cannot be written: {error}"
             self._on_failure(StoreError(said, f"make room there, then: evalx resume {self._run.run_id}"))

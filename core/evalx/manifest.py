@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import evalx
-from evalx import catalog
+from evalx import catalog, failpoints
 from evalx.context import RunContext
 from evalx.datasets import datasets
 from evalx.errors import StoreError
@@ -36,6 +36,7 @@ def write_manifest(run: RunContext, config_text: str | None, results: Sequence[T
         manifest["tasks_ended"] = [_ending(result) for result in results]
         partial = path.with_suffix(".tmp")
         partial.write_text(json.dumps(manifest, indent=1) + "\n")
+        failpoints.reach("manifest.written")
         partial.replace(path)
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be written: {error}") from error

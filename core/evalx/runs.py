@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from evalx import catalog
+from evalx import catalog, failpoints
 from evalx.config import Config
 from evalx.config.structure import structure
 from evalx.context import RunContext
@@ -107,6 +107,7 @@ def start(
     run.plan = plan = with_billing(plan, hooks)
     check_prices(plan)
     with Store() as store, store.create(plan, run.directory, config.text) as journal:
+        failpoints.reach("run.created")
         write_manifest(run, config.text)
         return _drive(run, journal, fail_fast=fail_fast, terminal=terminal, control=control)
 
@@ -129,11 +130,8 @@ def resume(
     RunBusy if a live process owns it, RunNotFound, DeadlineExceeded if it has used up a limit.
     """
     with reopened(run_id, observers, trust_commands) as (run, journal):
-        try:
-            _check_budget(run, journal, max_duration, max_cost)
-            refuse(run.plugins.hooks(run).preflight())
-        except EvalxError as error:
-            raise _with_what_is_left(error, journal) from error.__cause__
+        _check_budget(run, journal, max_duration, max_cost)
+        refuse(run.plugins.hooks(run).preflight())
         return _drive(run, journal, fail_fast=fail_fast, terminal=terminal, control=control)
 
 
@@ -156,13 +154,21 @@ def _check_budget(run: RunContext, journal: Journal, max_duration: float | None,
         raise DeadlineExceeded(f"run {run_id} has cost its max_cost of {money(limits.max_cost, spent.currency)}", hint)
 
 
-def _with_what_is_left(error: EvalxError, journal: Journal) -> EvalxError:
-    """An error that keeps a run from being resumed: what the run has left alive is worse."""
-    left = [record.name for record in journal.resources() if record.state.may_exist]
-    if left:
-        error.exit_code = ExitCode.DIRTY
-        error.add_note(f"of this run may be alive: {', '.join(left)}; evalx cleanup {journal.record.run_id} deletes it")
-    return error
+@contextmanager
+def _telling_what_is_left(store: Store, run_id: str) -> Iterator[None]:
+    """Whatever keeps a run from being gone on with: what the run has left alive is worse."""
+    try:
+        yield
+    except (RunBusy, Detached):
+        raise
+    except Exception as error:
+        left = [record.name for record in store.resources(run_id) if record.state.may_exist]
+        if not left:
+            raise
+        told = error if isinstance(error, EvalxError) else EvalxError(f"internal error: {type(error).__name__}: {error}")
+        told.exit_code = ExitCode.DIRTY
+        told.add_note(f"of this run may be alive: {', '.join(left)}; evalx cleanup {run_id} deletes it")
+        raise told from (error.__cause__ if told is error else error)
 
 
 @_signals_put_back()
@@ -241,7 +247,7 @@ def reopened(run_id: str, observers: Sequence[object] = (), trust_commands: bool
     """A stored run, owned by this process for the block, with its executor set up. Raises RunBusy, RunNotFound, PluginError."""
     with Store() as store:
         record = store.find(run_id)
-        with store.open(record.run_id) as journal:
+        with _telling_what_is_left(store, record.run_id), store.open(record.run_id) as journal:
             run = context_of(record.plan, record.directory, observers, trust_commands)
             run.plugins.hooks(run).setup()
             yield run, journal
@@ -285,6 +291,7 @@ def _drive(
     summary = _summarise(run, journal, driver, abandoned)
     try:
         hooks.on_event(_closed(journal, summary, before if ending is not None else None))
+        failpoints.reach("run.closed")
         write_manifest(run, None, summary.results)
     except EvalxError as error:
         driver.fatal = driver.fatal or error

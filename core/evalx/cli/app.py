@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evalx import __version__
+from evalx import __version__, failpoints
 from evalx.cli.errors import report
 from evalx.cli.options import Asked, verbosity_options
 from evalx.errors import ConfigError, ExitCode
@@ -149,6 +149,7 @@ def main(argv: Sequence[str] | None = None, *, early: bool = False) -> None:
     try:
         if early:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        failpoints.arm(os.environ.get("EVALX_FAILPOINT", ""))
         _check_folder()
         code = cli.main(args=args, prog_name="evalx", obj=asked, standalone_mode=False)
         sys.stdout.flush()

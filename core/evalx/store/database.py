@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from evalx import failpoints
 from evalx.errors import StoreError
 
 SCHEMA_VERSION = 1
@@ -94,11 +95,13 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                failpoints.reach("commit.before")
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+        failpoints.reach("commit.after")
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from evalx import failpoints
 from evalx.errors import StoreError
 from evalx.model import EndpointHandle, Event, Handle, Json, Outcome, RunPlan, Spec, TaskResult, TaskSpec
 from evalx.serial import to_json
@@ -112,6 +113,7 @@ class Journal:
         events, self._unlogged = self._unlogged, []
         for event in events:
             self._log.append(event)
+        failpoints.reach("events.written")
 
     def resource(self, spec: Spec, name: str, state: ResourceState, *, reason: str | None = None, handle: Handle | None = None) -> Event:
         """The state of what a spec's current attempt is at the backend, under that name. Without handle, the one that is known stays.
@@ -206,6 +208,7 @@ class Journal:
         """Give the run up, so that another process may go on with it. Repeatable, and does not raise if the database is unusable: the
         lease ends with this process at the latest."""
         self._log.close()
+        failpoints.reach("lease.returned")
         with suppress(StoreError), self._store.transaction() as db:
             lease.release(db, self.record.run_id, self._fence)
 

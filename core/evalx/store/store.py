@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
+from evalx import failpoints
 from evalx.errors import RunNotFound, StoreError
 from evalx.model import Event, RunPlan
 from evalx.places import DATABASE, state_directory
@@ -80,6 +81,7 @@ class Store:
         with self.transaction() as db:
             fence = lease.acquire(db, run_id, self.now())
             last_seq = db.execute("SELECT max(seq) FROM events WHERE run_id = ?", (run_id,)).fetchone()[0]
+        failpoints.reach("lease.taken")
         return Journal(self, record, fence, last_seq)
 
     def _let_die(self, run_id: str) -> None:

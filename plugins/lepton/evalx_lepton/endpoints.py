@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from evalx import failpoints
 from evalx.errors import AuthError, EndpointFailed, EvalxError, TransientError
 from evalx.model import EndpointHandle, EndpointSpec, Secret, ServerSpec
 from evalx.serving import Readiness, api_key_data, asked_type, probe, shown_url, target_of
@@ -61,7 +62,9 @@ class Endpoints:
         body = self.body(endpoint, server)
         try:
             sdk.refuse("endpoint", body)
+            failpoints.reach("executor.endpoint.before")
             self._backend.workspace.create_endpoint(body)
+            failpoints.reach("executor.endpoint.after")
         except Refused as error:
             raise EndpointFailed(str(error), error.hint) from None
         except Conflict:
@@ -240,6 +243,7 @@ class Endpoints:
         return False
 
     def _delete(self, handle: EndpointHandle) -> None:
+        failpoints.reach("executor.delete.before")
         try:
             self._backend.workspace.delete_endpoint(handle.resource)
         except Conflict:
@@ -247,6 +251,7 @@ class Endpoints:
         except NotFound:
             self._departures.note(handle.resource)
             return
+        failpoints.reach("executor.delete.after")
         self._departures.note(handle.resource)
         self._keep_log(handle)
 

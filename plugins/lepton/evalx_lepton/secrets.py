@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from evalx import failpoints
 from evalx.config.env import parse_env
 from evalx.errors import ConfigError, EvalxError
 from evalx.model import EndpointSpec, EnvValue, Secret
@@ -54,7 +55,9 @@ class RunSecrets:
         missing = {name: value for name, value in values.items() if name not in known}
         try:
             if missing:
+                failpoints.reach("executor.secret.before")
                 workspace.create_secrets(missing, _tags(workspace))
+                failpoints.reach("executor.secret.after")
         except Conflict:  # a list that lags behind: what is there already is ours, by its name
             for name, value in missing.items():
                 self._create_one(workspace, name, value)
@@ -75,6 +78,7 @@ class RunSecrets:
             for name in left:
                 try:
                     workspace.delete_secret(name)
+                    failpoints.reach("executor.secret.deleted")
                 except NotFound:
                     continue
             return not left

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from evalx import failpoints
 from evalx.errors import ConfigError, TaskRefused, TransientError
 from evalx.harnesses.api import ResultError
 from evalx.model import Artifact, EndpointHandle, Outcome, TaskHandle, TaskResult, TaskSpec
@@ -71,7 +72,9 @@ class Jobs:
         self._backend.ensure_secrets()
         try:
             sdk.refuse("job", body)
+            failpoints.reach("executor.task.before")
             job = workspace.create_job(body)
+            failpoints.reach("executor.task.after")
         except Refused as error:
             raise TaskRefused(str(error), error.hint) from None
         except (TransientError, Conflict) as error:
@@ -94,13 +97,15 @@ class Jobs:
         return ours[0] if ours else None
 
     def _before(self, name: str) -> tuple[Job, ...]:
-        """Jobs of that name. As nobody else creates them, one listing serves all that this process has not tried to create yet.
+        """Jobs of that name. As nobody else creates them, one listing serves all that this process has not tried to create yet; and a
+        second one, once everything is listed that a process before this one can have asked for.
 
         Raises TransientError while a job that was asked for, without an answer, may still appear.
         """
         failed = self._unanswered.get(name)
         if failed is None:
-            return self._backend.jobs.since(self._born).named(name)
+            settled = self._born + self._settle
+            return self._backend.jobs.since(settled if time.monotonic() >= settled else self._born).named(name)
         due = failed + self._settle
         snapshot = self._backend.jobs.since(min(due, time.monotonic()))
         found = snapshot.named(name)
@@ -248,7 +253,9 @@ class Jobs:
 
     def _delete(self, job: Job) -> None:
         try:
+            failpoints.reach("executor.delete.before")
             self._backend.workspace.delete_job(job.id)
+            failpoints.reach("executor.delete.after")
         except (NotFound, Conflict):
             return
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from evalx import failpoints
 from evalx.errors import AuthError, EndpointFailed, EvalxError, TaskRefused
 from evalx.hookspecs import hookimpl
 from evalx.model import (
@@ -189,7 +190,11 @@ class LocalExecutor:
     def _start_server(self, run: RunContext, endpoint: EndpointSpec, server: ServerSpec, place: Place) -> Json:
         try:
             with ports.reserve(server.port) as port:
-                return self._runtime.start(place, server_job(run, endpoint, server, place.folder, port.number), port)
+                job = server_job(run, endpoint, server, place.folder, port.number)
+                failpoints.reach("executor.endpoint.before")
+                data = self._runtime.start(place, job, port)
+                failpoints.reach("executor.endpoint.after")
+                return data
         except ports.PortTaken as error:
             raise EndpointFailed(str(error), ports.HINT) from error
         except OSError as error:
@@ -199,7 +204,11 @@ class LocalExecutor:
         try:
             with ports.reserve() as port:
                 command = run.command(task, endpoint, task_site(run, task, place.folder, port.number))
-                return self._runtime.start(place, task_job(run, task, command, place.folder), port)
+                job = task_job(run, task, command, place.folder)
+                failpoints.reach("executor.task.before")
+                data = self._runtime.start(place, job, port)
+                failpoints.reach("executor.task.after")
+                return data
         except OSError as error:
             raise TaskRefused(f"the task cannot be started: {error}") from error
 

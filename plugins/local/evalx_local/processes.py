@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from evalx import failpoints
 from evalx.model import Json
 from evalx_local.ports import Port
 from evalx_local.runtime import Job, Place, Status
@@ -105,7 +106,9 @@ class ProcessRuntime:
             self._stops.pop(place.name, None)
             return True
         if first or (time.monotonic() - stop.asked > GRACE):
+            failpoints.reach("executor.delete.before")
             _signal(alive, signal.SIGTERM if first else signal.SIGKILL)
+            failpoints.reach("executor.delete.after")
         return False
 
 
