@@ -99,11 +99,11 @@ class Lab:
         assert "Traceback" not in done.out + done.err, done.err
         return done
 
-    def crash(self, place: str, moment: str, hit: int, *args: str) -> None:
-        """The command line, killed by SIGKILL at that moment: see crash.py."""
-        process = self.start(place, moment, str(hit), *args, argv=(str(HERE / "crash.py"),))
+    def crash(self, failpoint: str, *args: str) -> None:
+        """The command line, killed by SIGKILL at that failpoint: NAME:HIT."""
+        process = self.start(*args, env={**self.environment, "EVALX_FAILPOINT": f"{failpoint}:kill"})
         _, err = process.communicate(timeout=WITHIN)
-        assert process.returncode == -signal.SIGKILL, f"{place} was not reached: {err}"
+        assert process.returncode == -signal.SIGKILL, f"{failpoint} was not reached: {err}"
 
     # ------------------------------------------------------------------ what happened
 

@@ -13,63 +13,16 @@ import pytest
 
 pytestmark = pytest.mark.enable_socket
 
-CRASHES = [
-    ("evalx.store:Store.create", "before", 1),
-    ("evalx.store:Store.create", "after", 1),
-    ("evalx.ledger:Ledger.intend", "before", 1),
-    ("evalx.ledger:Ledger.intend", "after", 1),
-    ("evalx_local.processes:_spawn", "before", 1),
-    ("evalx_local.processes:_spawn", "after", 1),
-    ("evalx.ledger:Ledger.created", "before", 1),
-    ("evalx.ledger:Ledger.created", "after", 1),
-    ("evalx_local.executor:LocalExecutor.wait_ready", "before", 2),
-    ("evalx.ledger:Ledger.intend", "after", 2),
-    ("evalx_local.processes:_spawn", "after", 2),
-    ("evalx.ledger:Ledger.created", "after", 2),
-    ("evalx.ledger:Ledger.running", "after", 1),
-    ("evalx.ledger:Ledger.keep", "before", 1),
-    ("evalx.results.store:_sync_folder", "after", 1),
-    ("evalx.ledger:Ledger.keep", "after", 1),
-    ("evalx_local.processes:ProcessRuntime.stop", "before", 1),
-    ("evalx_local.processes:ProcessRuntime.stop", "after", 1),
-    ("evalx.ledger:Ledger.keep", "after", 2),
-    ("evalx_local.processes:ProcessRuntime.stop", "after", 3),
-    ("evalx.driver:Driver._teardown", "before", 1),
-]
-"""Calls 1 and 2 of `intend`, `_spawn` and `created` are for the endpoint and the first task."""
 
-names = [f"{place.rpartition('.')[2].replace(':', '-')}-{moment}-{hit}" for place, moment, hit in CRASHES]
-
-
-@pytest.fixture(params=CRASHES, ids=names)
-def crashed(request: Any, lab: Any) -> Any:
-    """A laboratory whose run of two tasks, one after the other, was killed."""
-    place, moment, hit = request.param
-    lab.crash(place, moment, hit, "run", lab.config(lab.task("first"), lab.task("second"), max_tasks=1), "--display", "none")
-    return lab
-
-
-def test_cleanup_after_a_crash_leaves_nothing(crashed: Any) -> None:
-    if not list(crashed.folder.glob("evalx-runs/*/plan.json")):
-        assert crashed.evalx("cleanup", "last").code == 2 and not crashed.alive()
-        return
-    done = crashed.evalx("cleanup", "last")
-    assert done.code == 0 and "nothing left alive" in done.err
-    assert not crashed.alive()
-    again = crashed.evalx("cleanup", "last")
-    assert again.code == 0 and not crashed.alive()
-
-
-def test_resume_after_a_crash_does_the_rest(crashed: Any) -> None:
-    if not list(crashed.folder.glob("evalx-runs/*/plan.json")):
-        assert crashed.evalx("resume", "last").code == 2 and not crashed.begun()
-        return
-    scored = [event["name"] for event in crashed.events() if event["state"] == "scored"]
-    done = crashed.evalx("resume", "last", "--display", "none")
-    assert done.code == 0
-    assert [row.split()[:2] for row in done.out.splitlines()[1:]] == [["first", "accuracy"], ["second", "accuracy"]]
-    assert all(crashed.begun().count(name) == 1 for name in scored), "a finished task must not run again"
-    assert not crashed.alive()
+@pytest.mark.parametrize("command", ["resume", "cleanup"])
+def test_a_command_that_kills_itself(lab: Any, command: str) -> None:
+    """As installed, without a laboratory around it; what dies where in every other way is told by test_seeds.py."""
+    lab.crash("result.written:1", "run", lab.config(lab.task("first"), lab.task("second"), max_tasks=1), "--display", "none")
+    assert lab.alive()
+    done = lab.evalx(command, "last")
+    assert done.code == 0 and not lab.alive()
+    assert lab.evalx("results", "last").out.splitlines()[1].split()[:3] == ["first", "accuracy", "0.5000"]
+    assert lab.begun().count("first") == 1
 
 
 def test_a_task_that_survives_the_crash_is_adopted(lab: Any) -> None:
@@ -106,9 +59,9 @@ def test_what_was_finished_while_nobody_looked_is_kept(lab: Any) -> None:
 def test_crash_after_crash(lab: Any) -> None:
     """Resume, killed again and again, goes on from where the last one was."""
     name = lab.config(*(lab.task(f"task{number}") for number in range(4)), max_tasks=1)
-    lab.crash("evalx.ledger:Ledger.keep", "after", 1, "run", name, "--display", "none")
-    lab.crash("evalx.ledger:Ledger.keep", "after", 1, "resume", "last", "--display", "none")
-    lab.crash("evalx_local.processes:ProcessRuntime.stop", "after", 1, "cleanup", "last")
+    lab.crash("result.stored:1", "run", name, "--display", "none")
+    lab.crash("result.stored:1", "resume", "last", "--display", "none")
+    lab.crash("executor.delete.after:1", "cleanup", "last")
     done = lab.evalx("resume", "last", "--display", "none")
     assert done.code == 0 and not lab.alive()
     assert {name: lab.begun().count(name) for name in lab.begun()} == {"task0": 1, "task1": 1, "task2": 1, "task3": 1}

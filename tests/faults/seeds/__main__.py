@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -39,6 +40,8 @@ def main() -> int:
         "seeds": len(reports),
         "bad": len(bad),
         "seconds": round(time.monotonic() - began, 1),
+        "processor_seconds": round(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]), 1),
+        "longest": sorted(((round(report["seconds"], 1), report["number"]) for report in reports), reverse=True)[:5],
         "hits": hits,
         "missed": {executor: sorted(set(plans.points(executor)) - set(hits[executor])) for executor in plans.EXECUTORS},
     }
@@ -50,7 +53,7 @@ def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--seeds", type=int, default=200, help="how many")
     parser.add_argument("--from", dest="first", type=int, default=0, help="the first one")
-    parser.add_argument("--workers", type=int, default=3, help="trials at a time; they mostly wait")
+    parser.add_argument("--workers", type=int, default=8, help="trials at a time; they mostly wait")
     parser.add_argument("--executor", choices=plans.EXECUTORS, help="only the trials of this one")
     parser.add_argument("--mistake", choices=sorted(broken.MISTAKES), help="break evalx first, to see that the trials notice")
     parser.add_argument("--keep", metavar="FOLDER", help="keep everything there, to look at")
@@ -111,6 +114,8 @@ def _work(numbers: list[int], asked: argparse.Namespace, scratch: Path, writer: 
         os.write(writer, (json.dumps(report) + "\n").encode())
         if not asked.keep:
             shutil.rmtree(folder, ignore_errors=True)
+    for ground in grounds.values():
+        ground.close()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Real evalx processes, without the half second that each would take to import what evalx is made of.
 
-The process that calls `preload` has everything imported and no threads; a child that it forks becomes the command line: a process with a pid,
-a lease, files and an end of its own, which a real SIGKILL ends.
+The process that calls `preload` has everything imported and no threads; a child that it forks becomes the command line: a process with a
+pid, a lease, files and an end of its own, which a real SIGKILL ends.
 """
 
 from __future__ import annotations

@@ -13,14 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.faults.seeds.plans import LATE
+
 HERE = Path(__file__).parent
 SERVER = [sys.executable, "-I", "-S", str(HERE.parents[1] / "benchmarks" / "small_server.py")]
 
-SETTLE = 1.0
+SETTLE = 2.0
 """Seconds in which a create call of unknown outcome may still have its effect and be listed, in these tests."""
 
-LATE, LIST_LAG = 0.5, 0.3
-"""Seconds by which a call that is late has its effect later, and by which lists lag behind."""
+LIST_LAG = 0.3
+"""Seconds by which lists lag behind."""
 
 LOST_RATE, LATE_RATE = 0.3, 0.2
 
@@ -40,6 +42,9 @@ class Ground(Protocol):
     def begin(self, folder: Path) -> None:
         """A new trial."""
 
+    def close(self) -> None:
+        """After the last one."""
+
     def alive(self) -> set[str]:
         """Names of the resources that exist; secrets as `secret/NAME`."""
 
@@ -56,6 +61,9 @@ class LocalGround:
         self._folder = folder
         self._starts = folder / "starts"
         self._starts.touch()
+
+    def close(self) -> None:
+        pass
 
     def environment(self) -> dict[str, str]:
         return {}
@@ -93,7 +101,8 @@ class LeptonGround:
 
     def __init__(self, state: Path, seed: int) -> None:
         ours, theirs = socket.socketpair()
-        if os.fork() == 0:
+        self._pid = os.fork()
+        if self._pid == 0:
             try:
                 ours.close()
                 _emulate(theirs, state, seed)
@@ -101,10 +110,16 @@ class LeptonGround:
                 os._exit(0)
         theirs.close()
         self._line = ours.makefile("rw")
+        ours.close()
         self._environment: dict[str, str] = json.loads(self._line.readline())
 
     def begin(self, folder: Path) -> None:
         self._ask("forget")
+        self._others = set(self._ask("alive"))
+
+    def close(self) -> None:
+        self._line.close()
+        os.waitpid(self._pid, 0)
 
     def environment(self) -> dict[str, str]:
         return self._environment
@@ -122,7 +137,7 @@ class LeptonGround:
         }
 
     def alive(self) -> set[str]:
-        return set(self._ask("alive"))
+        return set(self._ask("alive")) - self._others
 
     def created(self) -> Counter[str]:
         return Counter(self._ask("created"))
@@ -138,6 +153,7 @@ def _emulate(line: socket.socket, state: Path, seed: int) -> None:
     from evalx_lepton.emulator.settings import Fault, ImageRule
 
     created: list[str] = []
+    begun = 0
     _note_creations(created)
     _delay_creations(random.Random(seed))
     lost = [Fault("reset", "POST", path, when="after", probability=LOST_RATE) for path in ("/jobs", "/deployments", "/secrets")]
@@ -147,8 +163,8 @@ def _emulate(line: socket.socket, state: Path, seed: int) -> None:
         print(json.dumps(emulator.environment()), file=file, flush=True)
         for question in file:
             if question.strip() == "forget":
-                created.clear()
-            answer = created if question.strip() != "alive" else _names(emulator.alive(), created)
+                begun = len(created)
+            answer = created[begun:] if question.strip() != "alive" else _names(emulator.alive(), created)
             print(json.dumps(answer), file=file, flush=True)
 
 

@@ -8,12 +8,21 @@ from attrs import frozen
 
 from evalx.failpoints import NAMES
 
+LATE = 0.5
+"""Seconds by which a create call that is late has its effect later, whether or not its caller is still there."""
+
 EXECUTORS = ("local", "lepton")
 
 ONLY_LEPTON = {name for name in NAMES if "secret" in name or "teardown" in name}
 ONLY_ENDING = {name for name in NAMES if "cancel" in name}
 ONLY_REOPENED = {"lease.taken"}
+ON_ITS_WAY = ("executor.endpoint.before", "executor.task.before", "executor.task.before", "executor.secret.before")
+"""After these a create call is under way for a while."""
+
 MANY = {"commit.before", "commit.after", "events.written"}
+
+STUCK = 5.0
+"""Seconds that a command of which a thread hangs is left to itself before it is killed; some end in spite of it."""
 
 LONG, LONGEST_LIFE = 20.0, 1.5
 """Seconds that a task takes which is not to end by itself, and in which a process is killed that no failpoint kills."""
@@ -21,16 +30,25 @@ LONG, LONGEST_LIFE = 20.0, 1.5
 
 @frozen
 class Step:
-    """One command. failpoint: what is armed. moment: seconds after which it is killed, if it is alive then."""
+    """One command. failpoint: what is armed. moment: seconds after which it is killed, if it is alive then: from its beginning or, with
+    a failpoint whose action is `note`, from when that was reached."""
 
     command: str
     failpoint: str = ""
     moment: float | None = None
 
+    def is_over(self, age: float, noted: float | None) -> bool:
+        """Whether it is to be killed. age: of its process. noted: seconds since the failpoint was reached, None: it was not."""
+        if self.failpoint.endswith("hang"):
+            return noted is not None and noted > STUCK
+        if self.failpoint:
+            return noted is not None and self.moment is not None and noted > self.moment
+        return self.moment is not None and age > self.moment
+
 
 @frozen
 class Plan:
-    """tasks: how long each takes, in seconds; a negative number fails. shared: one endpoint for all. steps: the last one is not disturbed."""
+    """tasks: how long each takes, in seconds; a negative number fails. shared: one endpoint for all. steps: the last one is undisturbed."""
 
     number: int
     executor: str
@@ -71,8 +89,11 @@ def make(number: int) -> Plan:
 
 
 def _step(dice: random.Random, name: str) -> Step:
-    if dice.random() < 0.25:
+    kind = dice.random()
+    if kind < 0.2:
         return Step("", moment=dice.uniform(0.05, LONGEST_LIFE))
+    if kind < 0.4:
+        return Step("", _armed(dice.choice(ON_ITS_WAY), dice.choice([1, 1, 2]), "note"), moment=dice.uniform(0.0, LATE))
     hit = dice.randint(1, 30) if name in MANY else dice.choice([1, 1, 2, 2, 3, 4])
     return Step("", _armed(name, hit, dice.choice(["kill", "kill", "kill", "raise", "hang"])))
 
