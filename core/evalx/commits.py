@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from evalx.errors import EvalxError
+from evalx.errors import EvalxError, StoreError, internal
 from evalx.model import Event
 from evalx.store import Journal
 
@@ -36,10 +36,11 @@ class Commits:
         try:
             with self._journal.batch():
                 events = [write() for writes, _ in waiting for write in writes]
-        except EvalxError as error:
+        except Exception as error:  # noqa: BLE001 -- whatever it is, nobody may wait for ever for a commit that will not come
+            failure = error if isinstance(error, EvalxError) else StoreError(str(internal(error)))
             for _, done in waiting:
                 if not done.done():
-                    done.set_exception(error)
+                    done.set_exception(failure)
             return
         for event in events:
             self._tell(event)

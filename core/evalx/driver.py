@@ -21,7 +21,7 @@ from attrs import evolve
 from evalx import failpoints
 from evalx.calls import Calls, Stopped, named, now
 from evalx.context import RunContext
-from evalx.errors import AuthError, DeadlineExceeded, EndpointFailed, EvalxError, ExitCode, RunBusy, StoreError, TransientError
+from evalx.errors import AuthError, DeadlineExceeded, EndpointFailed, EvalxError, ExitCode, RunBusy, StoreError, TransientError, internal
 from evalx.facade import Hooks
 from evalx.ledger import Ledger, Resource
 from evalx.model import EndpointHandle, EndpointSpec, Handle, Outcome, Spec, TaskHandle, TaskResult, TaskSpec
@@ -170,7 +170,7 @@ class Driver:
         except EvalxError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the other flows clean up, and what this one had is deleted after them
-            self._fail(EvalxError(f"internal error: {type(error).__name__}: {error}"))
+            self._fail(internal(error))
 
     def _fail(self, error: EvalxError) -> None:
         if self.fatal is None:

@@ -125,3 +125,8 @@ class RunInterrupted(EvalxError):
 
 class StoreError(EvalxError):
     exit_code = ExitCode.INTERNAL
+
+
+def internal(error: Exception) -> EvalxError:
+    """A fault of evalx itself as an error that can be told and acted upon like any other."""
+    return EvalxError(f"internal error: {type(error).__name__}: {error}")

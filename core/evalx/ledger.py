@@ -130,9 +130,10 @@ class Ledger:
         return known
 
     def _over(self, resource: Resource) -> bool:
-        if isinstance(resource.spec, TaskSpec):
-            return self._task_states[resource.spec.index].final
-        return resource.state in _NEVER_AGAIN
+        """Whether nothing is to be had of it any more: a job that was deleted without a result, because its flow came to grief, leaves only
+        traces of its being killed."""
+        final = isinstance(resource.spec, TaskSpec) and self._task_states[resource.spec.index].final
+        return final or resource.state in _NEVER_AGAIN
 
     # ------------------------------------------------------------------ writes that must succeed
 

@@ -21,7 +21,7 @@ from evalx.context import RunContext
 from evalx.control import Control
 from evalx.cost import Cost, Meter, check_prices, cost_of, money, with_billing
 from evalx.driver import Driver, Watch
-from evalx.errors import AuthError, ConfigError, ConfigErrors, DeadlineExceeded, EvalxError, ExitCode, RunBusy
+from evalx.errors import AuthError, ConfigError, ConfigErrors, DeadlineExceeded, EvalxError, ExitCode, RunBusy, internal
 from evalx.exporters.account import account_of
 from evalx.exporters.running import Exported, export_planned
 from evalx.interrupts import SIGNALS, Ending, Interrupts, Terminal
@@ -165,7 +165,7 @@ def _telling_what_is_left(store: Store, run_id: str) -> Iterator[None]:
         left = [record.name for record in store.resources(run_id) if record.state.may_exist]
         if not left:
             raise
-        told = error if isinstance(error, EvalxError) else EvalxError(f"internal error: {type(error).__name__}: {error}")
+        told = error if isinstance(error, EvalxError) else internal(error)
         told.exit_code = ExitCode.DIRTY
         told.add_note(f"of this run may be alive: {', '.join(left)}; evalx cleanup {run_id} deletes it")
         raise told from (error.__cause__ if told is error else error)

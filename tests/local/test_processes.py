@@ -244,3 +244,20 @@ def test_many_short_jobs_leave_no_descriptor_thread_or_zombie(start: Start, tmp_
     assert (me.num_fds(), threading.active_count()) == before
     ours = {data["pid"] for _, data in jobs}
     assert [child for child in me.children() if child.pid in ours] == []
+
+
+def test_a_job_that_ends_while_it_is_looked_for_is_over_and_not_unknown(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise whoever goes on with a run would start it a second time."""
+    gate = tmp_path / "gate"
+    place, _ = start(f"while [ ! -e {gate} ]; do sleep 0.02; done; exit 3")
+    look = processes._processes
+
+    def ends_first(*args: object, **kwargs: object) -> list[psutil.Process]:
+        gate.touch()
+        until(place.exit_code.exists)
+        return look(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(processes, "_processes", ends_first)
+    assert ProcessRuntime().find(place) == {"spec": "hash"}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from evalx import calls, driver
+from evalx import calls, driver, failpoints
 from evalx.context import RunContext
 from evalx.driver import Driver
 from evalx.errors import AuthError, EndpointFailed, RunBusy, StoreError, TaskRefused, TransientError
@@ -600,3 +601,29 @@ def test_the_run_itself_is_torn_down_last_and_what_stays_is_told(
         asyncio.run(done.execute())
     assert executor.alive_at_teardown == () and not executor.answers
     assert len(done.left) == left
+
+
+def test_a_task_whose_job_was_deleted_without_a_result_is_run_anew(bench: Bench, world: World) -> None:
+    """Its flow came to grief, so its job went with the rest; what killing it has left is not its result."""
+    failpoints.arm("create.recorded:2:raise")
+    try:
+        done = bench.go(*pairs("a"))
+    finally:
+        failpoints.arm("")
+    assert done.fatal is not None and not world.alive and bench.states() == {"a": "submitted"}
+    bench.go(again=True)
+    assert bench.states() == {"a": "scored"} and not world.alive
+    assert "lost" not in [event.state for event in bench.recorder.events], "nobody looks for what is known to be gone"
+
+
+@pytest.mark.parametrize("hit", range(1, 12))
+@pytest.mark.parametrize("place", ["commit.before", "commit.after", "events.written"])
+def test_a_fault_of_evalx_in_the_middle_of_a_commit_ends_the_run(bench: Bench, world: World, place: str, hit: int) -> None:
+    """Nobody waits for ever for a commit that will not come."""
+    bench.go(*pairs("b"))
+    failpoints.arm(f"{place}:{hit}:raise")
+    with suppress(failpoints.Failpoint):
+        done = bench.go(*pairs("a"))
+        assert done.fatal is not None or bench.outcomes() == {"a": Outcome.PASSED}
+    failpoints.arm("")
+    assert not world.alive

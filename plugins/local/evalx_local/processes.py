@@ -70,14 +70,9 @@ class ProcessRuntime:
     def find(self, place: Place) -> Json | None:
         if not place.started.exists():
             return None
-        if place.exit_code.exists():
-            return {"spec": place.started.read_text()}
-        leaders = [process for process in _processes(place.name) if _is_session_leader(process)]
-        if not leaders:
-            return None
-        oldest = min(leaders, key=lambda process: process.create_time())
-        marks = oldest.environ()
-        return _data(oldest, marks["EVALX_SPEC"], int(marks["EVALX_PORT"]))
+        running = None if place.exit_code.exists() else _running(place.name)
+        # Read after looking for the process: it may have ended between the two.
+        return {"spec": place.started.read_text()} if running is None and place.exit_code.exists() else running
 
     def start(self, place: Place, job: Job, port: Port) -> Json:
         import psutil
@@ -132,6 +127,18 @@ def _spawn(place: Place, job: Job, env: Mapping[str, str], port: Port) -> int:
 
 def _data(process: psutil.Process, spec: str, port: int) -> Json:
     return {"pid": process.pid, "started": process.create_time(), "spec": spec, "port": port}
+
+
+def _running(name: str) -> Json | None:
+    """The data of the job of that name, if it is alive."""
+    import psutil
+
+    leaders = [process for process in _processes(name) if _is_session_leader(process)]
+    with suppress(psutil.NoSuchProcess, KeyError, ValueError):  # it ends just now
+        oldest = min(leaders, key=lambda process: process.create_time())
+        marks = oldest.environ()
+        return _data(oldest, marks["EVALX_SPEC"], int(marks["EVALX_PORT"]))
+    return None
 
 
 def _leader(data: Json) -> psutil.Process | None:
