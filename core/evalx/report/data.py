@@ -10,14 +10,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
+from evalx.cost import Cost, cost_of
 from evalx.errors import ExitCode, RunNotFound, StoreError
-from evalx.model import Event, Metric, Outcome, RunPlan, TaskResult, TaskSpec
+from evalx.model import Event, Metric, Outcome, RunPlan, Spec, TaskResult, TaskSpec
 from evalx.results import RESULT_FILE, read_result
 from evalx.serial import from_json
 from evalx.standing import condition, exit_code, left_alive
-from evalx.store import RunRecord, Store
+from evalx.store import ResourceRecord, RunRecord, Store, TaskRecord
 from evalx.store.states import ResourceState, RunState, TaskState
 
 T = TypeVar("T")
@@ -51,8 +52,8 @@ class RunData:
     """A run as it is reported.
 
     condition: `running`, `interrupted`, `unfinished`, or its outcome in words. results: one per task that has one. left: what exists or
-    may exist of it. exit_code: None while it is not over. written: when this was put together, seconds since the epoch. notes: in
-    words, what could not be read.
+    may exist of it. exit_code: None while it is not over. cost: at most, as far as it is known. written: when this was put together,
+    seconds since the epoch. notes: in words, what could not be read.
     """
 
     plan: RunPlan
@@ -62,6 +63,7 @@ class RunData:
     results: tuple[TaskResult, ...]
     left: tuple[Left, ...] = ()
     exit_code: int | None = None
+    cost: Cost | None = None
     written: float = field(factory=time.time)
     notes: tuple[str, ...] = ()
 
@@ -84,15 +86,16 @@ class RunData:
 
 def read_stored(store: Store, record: RunRecord) -> RunData:
     """A run of this machine's store."""
-    code = exit_code(store, record)
+    code, tasks = exit_code(store, record), store.tasks(record.run_id)
     return RunData(
         plan=record.plan,
         directory=record.directory,
         condition=condition(store, record),
         events=tuple(store.events(record.run_id)),
-        results=tuple(task.result for task in store.tasks(record.run_id) if task.result is not None),
+        results=tuple(task.result for task in tasks if task.result is not None),
         left=tuple(Left(each.kind, each.name, each.state.value, each.reason) for each in left_alive(store, record)),
         exit_code=None if code is ExitCode.RUNNING else int(code),
+        cost=cost_of(record.plan, store.resources(record.run_id), tasks),
     )
 
 
@@ -104,14 +107,16 @@ def read_directory(directory: Path) -> RunData:
     over = closed is not None and closed.state == RunState.CLOSED
     data = closed.data if closed is not None and over else {}
     code = data.get("exit_code")
+    results = _results(directory, plan, events)
     return RunData(
         plan=plan,
         directory=directory,
         condition=str(data.get("outcome") or "closed").replace("_", " ") if over else UNFINISHED,
         events=events,
-        results=_results(directory, plan, events),
+        results=results,
         left=_left(plan, events),
         exit_code=code if isinstance(code, int) else None,
+        cost=_cost(plan, events, results),
         notes=notes,
     )
 
@@ -200,3 +205,32 @@ def _left(plan: RunPlan, events: Sequence[Event]) -> tuple[Left, ...]:
             name = str(event.data.get("resource") or event.name)
             last[name] = Left("task" if event.kind == "job" else "endpoint", name, event.state, event.reason)
     return tuple(left for left in last.values() if left.state != ResourceState.GONE)
+
+
+def _cost(plan: RunPlan, events: Sequence[Event], results: Sequence[TaskResult]) -> Cost | None:
+    """The cost until the last event, from the times of the events. None where a plan from elsewhere has prices that are none."""
+    specs: dict[tuple[str, str], Spec] = {("endpoint", spec.name): spec for spec in plan.endpoints if spec.variant != "none"}
+    specs |= {("job", spec.name): spec for spec in plan.tasks}
+    found: dict[str, ResourceRecord] = {}
+    for event in events:
+        spec = specs.get((event.kind, event.name))
+        if spec is not None and event.state in set(ResourceState):
+            name, attempt = str(event.data.get("resource") or event.name), event.data.get("attempt")
+            state, known = ResourceState(event.state), found.get(f"{event.kind} {name}")
+            if known is None:
+                kind = "task" if event.kind == "job" else "endpoint"
+                number = attempt if isinstance(attempt, int) else 0
+                known = ResourceRecord(plan.run_id, kind, spec.index, number, name, spec, state, None, None, event.time, event.time)
+            found[f"{event.kind} {name}"] = evolve(known, state=state, updated=event.time)
+    ended = [
+        TaskRecord(plan.run_id, each.spec.index, each.spec, TaskState.SCORED, each.spec.attempt, None, each, None, None) for each in results
+    ]
+    try:
+        return cost_of(plan, found.values(), ended, now=events[-1].time if events else 0.0)
+    except (ArithmeticError, AttributeError, TypeError, ValueError):
+        return None
+
+
+def _record(plan: RunPlan, result: TaskResult) -> TaskRecord:
+    spec, state = result.spec, next(state for state, outcome in OUTCOMES.items() if outcome is result.outcome)
+    return TaskRecord(plan.run_id, spec.index, spec, state, spec.attempt, result.reason, result, result.started, result.ended)

@@ -23,6 +23,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import evalx
+from evalx.cost import Cost, hours, money
 from evalx.display.text import clean, duration, plural, score
 from evalx.model import Metric, Outcome, TaskResult
 from evalx.redaction import redact
@@ -140,7 +141,7 @@ def render(run: RunData) -> str:
             thin=THIN,
             width=lambda segment: axis.width(segment.start, segment.end),
             usage=used,
-            total=sum(each.alive for each in used if each.owned),
+            total=sum(each.alive for each in used if each.owned) / 3600,
             warnings=_warnings(run),
             manifest=_manifest(run),
             config=_text_of(run, "config.yaml"),
@@ -160,7 +161,7 @@ def _environment() -> Environment:
         finalize=_gate(),
     )
     environment.filters.update(took=length, hours=hours, score=score, moment=moment, iso=iso, words=words, size=lambda value: f"{value:g}")
-    environment.globals.update(plural=plural, Outcome=Outcome, ROWS_SHOWN=ROWS_SHOWN, REASON=REASON)
+    environment.globals.update(plural=plural, Outcome=Outcome, ROWS_SHOWN=ROWS_SHOWN, REASON=REASON, spent=spent)
     return environment
 
 
@@ -184,10 +185,9 @@ def length(seconds: float | None) -> str:
     return f"{max(seconds, 0.0):.1f}s" if seconds < 9.95 else duration(seconds)
 
 
-def hours(seconds: float) -> str:
-    """Hours, with as many decimals as say something."""
-    value = seconds / 3600
-    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+def spent(cost: Cost) -> str:
+    """The amount; or what keeps it from being known."""
+    return money(cost.amount, cost.currency) if cost.amount is not None else f"unknown (no price for {', '.join(cost.unpriced)})"
 
 
 def moment(seconds: float) -> str:

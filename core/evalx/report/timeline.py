@@ -65,7 +65,7 @@ class Lane:
     alive: list[tuple[float, float | None]] = field(factory=list)
     """For an endpoint: from when to when it existed; None: it may still."""
     ready_after: float | None = None
-    """For an endpoint: seconds from its creation until it answered, of the newest attempt."""
+    """For an endpoint: seconds from when it was asked for until it answered, of the newest attempt."""
     assumed: bool = False
     """What goes on was not told yet by who knows; the first word of it counts from its beginning."""
     _now: tuple[str, float, str | None] | None = None
@@ -141,7 +141,7 @@ def _apply_to_run(lane: Lane, event: Event, before: float | None) -> None:
 def _apply_to_endpoint(lane: Lane, event: Event) -> None:
     state = event.state
     begun = lane.alive[-1][0] if lane.alive and lane.alive[-1][1] is None else None
-    if state not in ("intent", "gone") and begun is None:
+    if state != "gone" and begun is None:
         lane.alive.append((event.time, None))
         begun, lane.ready_after = event.time, None
     if state == "gone":

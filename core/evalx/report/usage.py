@@ -19,7 +19,7 @@ WORK = {"submitted", "queueing", "starting", "running", "collecting"}
 class Usage:
     """An endpoint in numbers; lengths in seconds. owned: evalx made it, so that its time is the run's. open: it may exist still.
 
-    ready_after: from its creation until it answered; None: it never did. busy: while a task asked it.
+    ready_after: from when it was asked for until it answered; None: it never did. busy: while a task asked it.
     """
 
     spec: EndpointSpec

@@ -10,7 +10,7 @@ from attrs import evolve
 from tests.unit.report.samples import Story, usual
 
 from evalx.errors import RunNotFound, StoreError
-from evalx.model import Metric, Outcome
+from evalx.model import Billing, Metric, Outcome
 from evalx.report import read_directory, render
 from evalx.results import write_result
 from evalx.serial import to_json
@@ -69,6 +69,20 @@ def test_a_torn_last_line_is_no_damage_and_a_damaged_line_is_told(story: Story, 
         path.write_bytes(b"".join([*lines[:3], bad, *lines[4:]]))
         data = read_directory(tmp_path)
         assert len(data.events) == 3 and "damaged in line 4" in data.notes[0]
+
+
+def test_the_cost_is_that_of_the_times_in_the_events(story: Story, tmp_path: Path) -> None:
+    rates = {"endpoint_billing": (Billing("gpu", 2, 4),), "task_billing": (Billing(), Billing())}
+    story.plan = evolve(story.plan, execution={"prices": {"gpu": 1.8}, "currency": "EUR"}, **rates)
+    write(story)
+    data = read_directory(tmp_path)
+    assert data.cost is not None and data.cost.amount == pytest.approx(71 / 3600 * 1.8 * 2)
+    assert data.cost.gpu_hours == pytest.approx(71 / 3600 * 8)
+    page = render(data)
+    assert "0.0710 EUR" in page and "GPU hours" in page
+    story.plan = evolve(story.plan, execution={"prices": {"gpu": "much"}})
+    write(story)
+    assert read_directory(tmp_path).cost is None
 
 
 @pytest.mark.parametrize("value", [None, True, -1, 1e308, "", "\ud800", [], {"a": {"b": []}}], ids=repr)

@@ -61,7 +61,7 @@ def test_what_a_page_says() -> None:
         "0.7500 ± 0.0500",
         "61.50",
         "exit code 3",
-        "0.019",
+        "0.0197",
         "something odd",
         "vllm:1",
     ):

@@ -53,7 +53,7 @@ def test_a_deserted_run_goes_on_without_evalx() -> None:
 def test_an_endpoint_that_is_looked_at_again_was_ready_once() -> None:
     story = usual()
     story.events.insert(7, story.tell(40, "endpoint", "model", "ready").events.pop())
-    assert lanes_of(story)["endpoint", "model"].ready_after == 30
+    assert lanes_of(story)["endpoint", "model"].ready_after == 31
 
 
 def test_what_goes_on_is_open_and_ends_now() -> None:
@@ -133,7 +133,7 @@ def test_endpoint_hours() -> None:
     story = usual()
     data = story.data()
     (used,) = usage(data, lanes(story.plan, data.events, data.until))
-    assert (used.alive, used.ready_after, used.busy, used.shape, used.open) == (70, 30, 34, "gpu", False)
+    assert (used.alive, used.ready_after, used.busy, used.shape, used.open) == (71, 31, 34, "gpu", False)
 
 
 def test_an_endpoint_that_is_not_ours_costs_nothing() -> None:
@@ -143,7 +143,7 @@ def test_an_endpoint_that_is_not_ours_costs_nothing() -> None:
     (used,) = usage(data, lanes(story.plan, data.events, data.until))
     assert not used.owned
     page = render(data)
-    assert "not ours" in page and "0.000 endpoint hours" in page
+    assert "not ours" in page and "0.00 endpoint hours" in page
 
 
 def test_hours_of_an_endpoint_that_is_left_go_on() -> None:
@@ -151,4 +151,4 @@ def test_hours_of_an_endpoint_that_is_left_go_on() -> None:
     del story.events[-2:]
     data = story.data("interrupted", written=BEGIN + 3601)
     (used,) = usage(data, lanes(story.plan, data.events, data.until))
-    assert used.open and used.alive == 3600
+    assert used.open and used.alive == 3601
