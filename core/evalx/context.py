@@ -142,14 +142,18 @@ class RunContext:
         done: int | None = None,
         total: int | None = None,
         activity: int | None = None,
+        queued: bool | None = None,
     ) -> None:
         """Say how something is doing while a hook answers "not yet": a word for the phase, why, and done of total samples if known.
+
+        queued: whether a task still waits for the platform to start it, which its own time limit does not count; None: that is not known
+        now. Told by executors whose settings have a `queue_timeout`.
 
         activity: any number that changes while it is not stuck (the size of its log, say); nobody is shown it, but it counts as progress.
         What has told done or activity once, and then nothing new for `execution.no_progress_timeout`, is given up.
         """
         spec = subject if not hasattr(subject, "spec") else subject.spec
-        self._reports[self.resource_name(spec)] = Report(phase, reason, done, total, activity)
+        self._reports[self.resource_name(spec)] = Report(phase, reason, done, total, activity, queued)
 
     def last_report(self, spec: Spec) -> Report | None:
         """What was last said of a spec."""
@@ -165,7 +169,8 @@ class Report:
     done: int | None = None
     total: int | None = None
     activity: int | None = None
+    queued: bool | None = None
 
     def looks_like(self, other: Report | None) -> bool:
         """Whether both say the same to a user."""
-        return other is not None and evolve(self, activity=None) == evolve(other, activity=None)
+        return other is not None and evolve(self, activity=None, queued=None) == evolve(other, activity=None, queued=None)

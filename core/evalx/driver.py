@@ -25,6 +25,7 @@ from evalx.errors import AuthError, DeadlineExceeded, EndpointFailed, EvalxError
 from evalx.facade import Hooks
 from evalx.ledger import Ledger, Resource
 from evalx.model import EndpointHandle, EndpointSpec, Handle, Outcome, Spec, TaskHandle, TaskResult, TaskSpec
+from evalx.patience import Patience
 from evalx.store import Journal
 from evalx.store.states import ResourceState, RunState
 
@@ -88,6 +89,7 @@ class Driver:
         self.auth_failed = self.failed_fast = self.at_once = False
         self.endpoints_ready: set[str] = set()
         self.dead: dict[str, EvalxError] = {}
+        self._seen: dict[str, tuple[float, str]] = {}
         self._torn_down = "teardown" not in run.plugins.capabilities()
         self.calls: Calls
         if ending is not None:
@@ -297,12 +299,14 @@ class Driver:
             return TaskResult(spec, Outcome.FAILED, reason=in_words(error), started=job.created or None, ended=time.time())
 
     async def _submit_and_collect(self, job: Resource, spec: TaskSpec, endpoint: EndpointHandle) -> TaskResult:
-        deadline = now() + max(spec.timeout - job.age, 0.0) + HARD_STOP_SLACK
+        queue = self.run.plan.limits.queue
+        patience = Patience(now(), spec.timeout, queue, HARD_STOP_SLACK, age=job.age, ran=self.ledger.ran(spec) if queue else None)
         handle = job.handle
         if not isinstance(handle, TaskHandle):
-            handle = await self._create(job, "run_task", partial(self.hooks.run_task, spec, endpoint), deadline)
-        self.ledger.running(spec)
-        return await self._poll(handle, "collect", partial(self.hooks.collect, handle), deadline)
+            handle = await self._create(job, "run_task", partial(self.hooks.run_task, spec, endpoint), patience.deadline)
+        if patience.running:
+            self.ledger.running(spec)
+        return await self._poll(handle, "collect", partial(self.hooks.collect, handle), patience.deadline, patience)
 
     async def _last_look(self, job: Resource, spec: TaskSpec, outcome: Outcome, reason: str) -> TaskResult:
         """What a task that is being stopped has finished, or else its end. A result that is there is never thrown away."""
@@ -371,15 +375,25 @@ class Driver:
         failpoints.reach("create.recorded")
         return handle
 
-    async def _poll(self, handle: Handle, what: str, look: Callable[[], T | None], deadline: float) -> T:
-        """Look until there is an answer. Raises DeadlineExceeded at the deadline, or when nothing has moved for too long."""
+    async def _poll(self, handle: Handle, what: str, look: Callable[[], T | None], deadline: float, clock: Patience | None = None) -> T:
+        """Look until there is an answer. clock: moves the deadline of a task when it begins to run.
+
+        Raises DeadlineExceeded at the deadline, or when nothing has moved for too long.
+        """
         spec, patience = handle.spec, self.run.plan.limits.no_progress
         started = moved = now()
         while (answer := await self._look(spec, what, look, deadline)) is None:
+            if clock is not None and isinstance(spec, TaskSpec):
+                if clock.hear(now(), self.run.last_report(spec)):
+                    self.ledger.running(spec)
+                deadline = clock.deadline
             if self.ledger.progress(spec):
                 moved = now()
             if now() >= deadline:
-                raise DeadlineExceeded(f"not over in time; last seen: {self._last_words(spec)}")
+                said = clock.spent if clock is not None else "not over in time"
+                seen = self._last_words(spec)
+                hint = f"give it longer, or see its log: evalx logs {self.run.run_id} --endpoint {spec.name}"
+                raise DeadlineExceeded(f"{said}; last seen: {seen}", None if clock is not None or "(hint: " in seen else hint)
             if patience is not None and self._tells_progress(spec) and now() - moved > patience:
                 raise DeadlineExceeded(f"no progress for {patience:g} s; last seen: {self._last_words(spec)}")
             await self.calls.pause(min(self._interval(handle, now() - started), deadline - now()))
@@ -389,9 +403,11 @@ class Driver:
     async def _look(self, spec: Spec, what: str, look: Callable[[], T | None], deadline: float) -> T | None:
         """One look; one that the deadline falls into may end. Raises DeadlineExceeded if it does not, with what was seen before it."""
         try:
-            return await self.calls.work(what, look, max(deadline, now() + ONE_LOOK), partial(self._retrying, spec))
+            answer = await self.calls.work(what, look, max(deadline, now() + ONE_LOOK), partial(self._blind, spec))
         except DeadlineExceeded as error:
             raise DeadlineExceeded(f"{error}; last seen: {self._last_words(spec)}", error.hint) from error
+        self._seen[self.run.resource_name(spec)] = (now(), self._last_words(spec))
+        return answer
 
     async def _take_down(self, resource: Resource) -> None:
         """Delete it and prove that it is gone; else it is a suspected leak. Not if the run belongs to somebody else by now."""
@@ -439,6 +455,13 @@ class Driver:
 
     def _retrying(self, spec: Spec, error: TransientError) -> None:
         self.run.report(spec, "retrying", str(error))
+        self.ledger.progress(spec)
+
+    def _blind(self, spec: Spec, error: TransientError) -> None:
+        """A look has failed: nothing is known of it now, neither that it is gone nor that it is as it was."""
+        moment, words = self._seen.get(self.run.resource_name(spec), (None, ""))
+        before = f"; {now() - moment:.0f} s ago: {words}" if moment is not None else ""
+        self.run.report(spec, "unknown", f"{error}{before}")
         self.ledger.progress(spec)
 
     def _last_words(self, spec: Spec) -> str:

@@ -164,6 +164,13 @@ class Ledger:
         resource.stored = resource.handle
         self.write(partial(self._journal.resource, resource.spec, resource.name, state, reason=reason, handle=handle))
 
+    def ran(self, task: TaskSpec) -> float | None:
+        """Seconds for which a task has been running, as far as an earlier process has seen it; None if it has not."""
+        if self._task_states[task.index] is not TaskState.RUNNING:
+            return None
+        began = self._journal.began(task)
+        return None if began is None else max(time.time() - began, 0.0)
+
     def running(self, task: TaskSpec) -> None:
         self._task_states[task.index] = TaskState.RUNNING
         self.write(partial(self._journal.task, task, TaskState.RUNNING))

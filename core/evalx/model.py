@@ -88,13 +88,15 @@ Spec = EndpointSpec | TaskSpec
 
 @frozen
 class Limits:
-    """What bounds a run. Counts of None mean no limit; durations are seconds, None means none; max_cost is in the prices' currency."""
+    """What bounds a run. Counts of None mean no limit; durations are seconds, None means none; max_cost is in the prices' currency. queue:
+    how long a task may wait for the platform before its own time counts; None: it counts from submission."""
 
     max_tasks: int | None = None
     max_endpoints: int | None = None
     max_duration: float | None = None
     no_progress: float | None = 3600.0
     max_cost: float | None = None
+    queue: float | None = None
 
 
 @frozen
@@ -266,12 +268,14 @@ class TaskResult:
 @frozen
 class Finding:
     """What a preflight check found. level: `error` stops the run before anything is created. hint: the command or edit that mends it.
-    kind: `config` (exit code 2) or `auth` (4)."""
+    kind: `config` (exit code 2) or `auth` (4). unasked: the backend could not be asked at all, which keeps a run from starting, but not a
+    plan from being shown."""
 
     level: str
     message: str
     hint: str | None = None
     kind: str = "config"
+    unasked: bool = False
 
 
 @frozen

@@ -67,7 +67,14 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _limits(config: Config) -> Limits:
     settings = config.execution
-    return Limits(settings.max_tasks, settings.max_endpoints, settings.max_duration, settings.no_progress_timeout, settings.max_cost)
+    return Limits(
+        settings.max_tasks,
+        settings.max_endpoints,
+        settings.max_duration,
+        settings.no_progress_timeout,
+        settings.max_cost,
+        settings.queue_timeout,
+    )
 
 
 def _endpoints(config: Config, tasks: Sequence[str]) -> tuple[EndpointSpec, ...]:

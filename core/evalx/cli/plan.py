@@ -38,7 +38,8 @@ PORT = 65536
 def command(choice: ConfigChoice, trust_commands: bool, as_json: bool) -> int:
     """Show everything that `evalx run` with the same arguments would create, and create nothing.
 
-    Ends with 2 if the config is wrong or the executor finds that the run could not work here.
+    Ends with 2 if the config is wrong or the executor finds that the run could not work here, and with 4 if the backend refuses the
+    credentials. A backend that cannot be asked, for want of credentials say, is told of: then the plan is shown, but not validated there.
     """
     return show(choice.load(), trust_commands, as_json)
 
@@ -89,7 +90,7 @@ def _preview(run: RunContext, findings: Iterable[Finding]) -> Preview | None:
 
 
 def _verdict(findings: Iterable[Finding]) -> ExitCode:
-    kinds = {finding.kind for finding in findings if finding.level == "error"}
+    kinds = {finding.kind for finding in findings if finding.level == "error" and not finding.unasked}
     if not kinds:
         return ExitCode.OK
     return ExitCode.AUTH if "auth" in kinds else ExitCode.USAGE
@@ -97,7 +98,7 @@ def _verdict(findings: Iterable[Finding]) -> ExitCode:
 
 def _tell(findings: Iterable[Finding]) -> None:
     for finding in findings:
-        tell(f"{finding.level}: {clean(finding.message)}")
+        tell(f"warning: not validated: {clean(finding.message)}" if finding.unasked else f"{finding.level}: {clean(finding.message)}")
         if finding.hint:
             tell(f" hint: {clean(finding.hint)}")
     tell("nothing has been created")
@@ -218,12 +219,17 @@ def _task(run: RunContext, task: TaskSpec) -> Iterator[tuple[str, object]]:
     yield "suite", _suite(task)
     yield "image", made.image or "none, runs where the executor does"
     yield "endpoint", f"{task.endpoint} ({options.get('endpoint_type') or 'chat'})"
-    yield "deadline", f"over within {duration(task.timeout)}"
+    yield "deadline", f"over within {duration(task.timeout)}{_after_queue(run)}"
     yield "command", shlex.join(made.argv)
     yield "files", ", ".join(made.files)
     yield "env", "\n             ".join(f"{key}={value}" for key, value in _env(made).items())
     untrusted = [key for key in ("pre_cmd", "post_cmd") if options.get(key)] if not run.trust_commands else []
     yield "refused", f"{' and '.join(untrusted)} without --trust-commands" if untrusted else ""
+
+
+def _after_queue(run: RunContext) -> str:
+    queue = run.plan.limits.queue
+    return f" of its start, started within {duration(queue)}" if queue is not None else ""
 
 
 def _suite(task: TaskSpec) -> str | None:

@@ -48,7 +48,7 @@ class Task:
     dataset_dir: str | None = setting(None, help="Folder of this machine that the task reads its data from.")
     pre_cmd: str | None = setting(None, help="Shell commands before the task; run only with --trust-commands.")
     post_cmd: str | None = setting(None, help="Shell commands after the task; run only with --trust-commands.")
-    timeout: float | None = setting(None, help="Seconds from submission until the task must be over.", validator=at_least(1))
+    timeout: float | None = setting(None, help="Seconds that the task may take.", validator=at_least(1))
 
 
 @frozen(kw_only=True)

@@ -94,5 +94,10 @@ class ExecutionSettings:
 
     @property
     def task_timeout(self) -> float:
-        """Seconds from submitting a task until it must be over, unless the task says otherwise."""
+        """Seconds that a task may take, unless it says otherwise."""
         return 14400.0
+
+    @property
+    def queue_timeout(self) -> float | None:
+        """Seconds that a task may wait for the platform before it runs. None: the executor cannot tell when it does."""
+        return None

@@ -130,6 +130,12 @@ class Journal:
         statement = (_RESOURCE, row)
         return self._write("job" if kind == "task" else kind, spec.name, state, reason, data, statement)
 
+    def began(self, spec: TaskSpec) -> float | None:
+        """When a task was last seen to begin running, in seconds since the epoch; None if it never was."""
+        events = [event for event in self._store.events(self.record.run_id) if (event.kind, event.name) == ("task", spec.name)]
+        times = [event.time for event in events if event.state == TaskState.RUNNING and event.data.get("attempt") == spec.attempt]
+        return max(times, default=None)
+
     def task(self, spec: TaskSpec, state: TaskState, *, reason: str | None = None, result: TaskResult | None = None) -> Event:
         """The state of a task. It starts with SUBMITTED and ends with a final state; PENDING begins it anew.
 

@@ -179,7 +179,7 @@ def _belt(run: RunContext) -> Json:
     plan = run.plan
     rounds = math.ceil(len(plan.tasks) / plan.limits.max_tasks) if plan.limits.max_tasks else 1
     longest = max((task.timeout for task in plan.tasks), default=0.0)
-    idle = run.settings.ready_timeout + max(rounds, 1) * longest + IDLE_SLACK
+    idle = run.settings.ready_timeout + max(rounds, 1) * (run.settings.queue_timeout + longest) + IDLE_SLACK
     return {"auto_scaler": {"scale_down": {"no_traffic_timeout": math.ceil(idle)}}}
 
 

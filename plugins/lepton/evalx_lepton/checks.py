@@ -13,6 +13,7 @@ from evalx_lepton.backend import group_id
 from evalx_lepton.bodies import Json, endpoint_body, secret_name
 from evalx_lepton.executor import LeptonExecutor, with_url
 from evalx_lepton.job import SCRIPT
+from evalx_lepton.problems import NoCredentials
 from evalx_lepton.settings import LeptonSettings
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def findings(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
 
 
 def _error(error: EvalxError, prefix: str = "") -> Finding:
-    return Finding("error", f"{prefix}{error}", error.hint, kind="auth" if isinstance(error, AuthError) else "config")
+    kind = "auth" if isinstance(error, AuthError) else "config"
+    return Finding("error", f"{prefix}{error}", error.hint, kind=kind, unasked=isinstance(error, NoCredentials))
 
 
 def _endpoint(run: RunContext, executor: LeptonExecutor, endpoint: EndpointSpec) -> Iterator[Finding]:
@@ -108,7 +110,7 @@ def _workspace(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
     try:
         info = executor.backend.workspace.info()
     except TransientError as error:
-        yield Finding("error", f"the workspace does not answer: {error}", "try again; nothing has been created")
+        yield Finding("error", f"the workspace does not answer: {error}", "try again; nothing has been created", unasked=True)
         return
     except EvalxError as error:
         yield _error(error)

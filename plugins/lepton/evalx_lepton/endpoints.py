@@ -14,6 +14,7 @@ from evalx.errors import AuthError, EndpointFailed, EvalxError, TransientError
 from evalx.model import EndpointHandle, EndpointSpec, Secret, ServerSpec
 from evalx.serving import Readiness, api_key_data, asked_type, probe, shown_url, target_of
 from evalx_lepton import sdk
+from evalx_lepton.advice import hint_for, in_words
 from evalx_lepton.backend import Backend
 from evalx_lepton.bodies import Json, endpoint_body, endpoint_spec, marks_of, token_secret
 from evalx_lepton.harvest import LogFile, pages
@@ -21,7 +22,7 @@ from evalx_lepton.listing import Departures
 from evalx_lepton.ownership import is_ours
 from evalx_lepton.problems import Conflict, NotFound, Refused
 from evalx_lepton.secrets import PURPOSE
-from evalx_lepton.states import Phase, endpoint_phase, is_hopeless
+from evalx_lepton.states import CRASHING, UNHEARD_OF, Phase, endpoint_phase, is_hopeless
 from evalx_lepton.views import Endpoint
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ GRACE = 30.0
 
 MAX_AGE, LOG_PAGES = 30 * 24 * 3600, 10
 """Seconds that an endpoint's log is asked for before it is deleted, and the most pages of it that are kept."""
+
+LAST_LINES, MAX_LAST = 3, 400
+"""How many lines of the log of a container that keeps ending are told with the reason, and how many characters of them."""
+
+MODEL_NAME = "deployment.served_model_name, or target.api_endpoint.model_id, must be what the server calls its model"
 
 _ENDS = {
     Phase.STOPPED: "was stopped (scaled to zero, by hand or for want of traffic) and does not start again by itself",
@@ -143,10 +149,13 @@ class Endpoints:
     def _explain(self, handle: EndpointHandle, found: Endpoint, phase: Phase) -> None:
         """Report why it is not ready. Raises EndpointFailed if it never will be."""
         reasons = self._backend.why("endpoint", found.name)
-        for reason in reasons:
-            if is_hopeless(reason.reason, reason.message):
-                raise EndpointFailed(f"endpoint {found.name}: {reason}", _logs_hint(self._run, handle))
-        said = "; ".join(dict.fromkeys(map(str, reasons))) or None
+        hint = hint_for("endpoint", reasons, self._run.run_id, found.name)
+        hopeless = [reason for reason in reasons if is_hopeless(reason.reason, reason.message)]
+        if hopeless:
+            last = self._last_words(found.name) if hopeless[0].reason == CRASHING else ""
+            told = in_words([*hopeless, *reasons], None)
+            raise EndpointFailed(f"endpoint {found.name}: {told}{last}", hint or _logs_hint(self._run, handle))
+        said = in_words(reasons, hint)
         if phase is Phase.FAILED:
             if self._lasts(found.name, "error") > GRACE:
                 raise EndpointFailed(
@@ -154,7 +163,18 @@ class Endpoints:
                 )
         else:
             self._passed(found.name, "error")
+        if phase is Phase.UNKNOWN:
+            said = f"{UNHEARD_OF}; {said}" if said else UNHEARD_OF
         self._run.report(handle, found.state.lower() if phase is not Phase.UNKNOWN else "unknown", said)
+
+    def _last_words(self, name: str) -> str:
+        """The end of its log, as part of a reason."""
+        try:
+            lines = self._backend.workspace.log_tail("endpoint", name, LAST_LINES)
+        except EvalxError:  # the reason holds without them
+            lines = []
+        told = dict.fromkeys(text for text in (" ".join(line.split()) for line in lines) if text)
+        return f"; its log ends with: {' | '.join(told)[-MAX_LAST:]}" if told else ""
 
     def _ask(self, handle: EndpointHandle, url: str) -> EndpointHandle | None:
         """Ask the server itself."""
@@ -171,7 +191,8 @@ class Endpoints:
     def _judge(self, handle: EndpointHandle, url: str, answer: Readiness) -> None:
         patient = handle.owned and answer.unauthorised and self._lasts(handle.resource, "unauthorised") < GRACE
         if answer.hopeless and not patient:
-            raise (AuthError if answer.unauthorised else EndpointFailed)(f"{shown_url(url)} {answer.reason}")
+            hint = MODEL_NAME if "serves no model" in answer.reason else None
+            raise (AuthError if answer.unauthorised else EndpointFailed)(f"{shown_url(url)} {answer.reason}", hint)
         self._run.report(handle, "loading" if handle.owned else "waiting", answer.reason)
 
     def _is_private(self, handle: EndpointHandle, url: str) -> bool:

@@ -19,9 +19,16 @@ T = TypeVar("T")
 MAX_TEXT = 400
 
 LOGIN = "lep login -c <workspace id>:<token>, or set LEPTON_WORKSPACE_ID and LEPTON_WORKSPACE_TOKEN"
+RIGHTS = "is it a token of this workspace, and of an account that may use it? lep workspace status; lep login -c <id>:<token>"
 ID_NOT_NAME = "the workspace's id, not its name, belongs in: lep login -c <workspace id>:<token>"
 
+QUOTA = "the quota is used up: fewer at a time (execution.max_endpoints, execution.max_tasks), or ask for more; lep workspace status"
+
 _PASSING = {408, 425, 429}
+
+
+class NoCredentials(AuthError):
+    """There is neither a login nor a token in the environment."""
 
 
 class NotFound(EvalxError):
@@ -58,8 +65,12 @@ def translate(what: str, error: Exception, *secrets: str) -> EvalxError:
     kind = type(error).__name__
     if kind == "WorkspaceNotFoundError":
         return AuthError(f"{what}: the workspace was not found", ID_NOT_NAME)
-    if kind in ("WorkspaceUnauthorizedError", "WorkspaceForbiddenError", "WorkspaceConfigurationError"):
-        return AuthError(f"{what}: the workspace refuses the credentials, or there are none", LOGIN)
+    if kind == "WorkspaceConfigurationError":
+        return NoCredentials(f"{what}: there are no credentials of a Lepton workspace", LOGIN)
+    if kind == "WorkspaceUnauthorizedError":
+        return AuthError(f"{what}: the workspace does not accept the token (HTTP 401); it may have expired", LOGIN)
+    if kind == "WorkspaceForbiddenError":
+        return AuthError(f"{what}: the token is not allowed to do this (HTTP 403)", RIGHTS)
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None) or getattr(error, "status_code", None) or _status_in(error)
     if isinstance(status, int) and status >= 400:
@@ -77,11 +88,14 @@ def translate(what: str, error: Exception, *secrets: str) -> EvalxError:
 def of_status(what: str, status: int, text: str, retry_after: float | None = None) -> EvalxError:
     """The evalx error for an HTTP status."""
     said = f"{what}: HTTP {status}" + (f": {text}" if text else "")
+    if status in (402, 403) and re.search(r"quota|limit", text, re.IGNORECASE):
+        return Refused(said, QUOTA)
     if status in (401, 403):
-        return AuthError(said, LOGIN)
+        return AuthError(said, LOGIN if status == 401 else RIGHTS)
     if status in _PASSING or status >= 500:
         return TransientError(said, retry_after)
-    return {404: NotFound, 409: Conflict}.get(status, Refused)(said)
+    hint = QUOTA if "quota" in text.lower() else None
+    return {404: NotFound, 409: Conflict}.get(status, Refused)(said, hint)
 
 
 def validation(error: ValueError) -> str:
@@ -137,6 +151,8 @@ def _clean(text: str, secrets: Iterable[str]) -> str:
 
 def _network(error: Exception) -> str:
     kind = type(error).__name__
+    if kind == "ConnectionError" and (host := re.search(r"Failed to resolve '([^']+)'", str(error))):
+        return f"the name {host[1]} cannot be resolved"
     words = {
         "ConnectTimeout": "no connection in time",
         "ReadTimeout": "no answer in time",

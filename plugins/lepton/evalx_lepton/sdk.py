@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any, TypeVar
 
 from attrs import field, frozen
 
-from evalx.errors import AuthError, PluginError, TransientError
-from evalx_lepton.problems import LOGIN, NotFound, Refused, of_status, translated, validation
+from evalx.errors import PluginError, TransientError
+from evalx_lepton.happenings import Happening, container_ends, ended, happenings, warnings
+from evalx_lepton.problems import LOGIN, NoCredentials, NotFound, Refused, of_status, translated, validation
 from evalx_lepton.reading import endpoint_view, item_id, job_view, snapshot
-from evalx_lepton.states import CRASHING
 from evalx_lepton.views import Endpoint, Job, Reason, Snapshot, StoredSecret
 
 T = TypeVar("T")
@@ -35,6 +36,9 @@ MAX_PAGES = 200
 
 CRASHES = 3
 """So often has the container of an endpoint ended when it is no more expected to come up."""
+
+TAIL_SPAN, CLOCKS = 24 * 3600 * 10**9, 60 * 10**9
+"""Nanoseconds that the end of a log is looked for in, and by which clocks may differ."""
 
 ALIVE, ALIVE_AND_ARCHIVED = "alive_only", "alive_and_archive"
 
@@ -77,7 +81,7 @@ class Workspace:
         chosen = (credentials.workspace, credentials.token, credentials.url) if credentials else ()
         client = translated("log in", lambda: _client(APIClient, chosen), *chosen[1:2])
         if not client.auth_token:
-            raise AuthError("there is no token for the Lepton workspace", LOGIN)
+            raise NoCredentials("there is no token for the Lepton workspace", LOGIN)
         client._timeout = TIMEOUTS
         session = client._session
         session.auth = lambda request: request  # or an entry of ~/.netrc would replace the token
@@ -190,11 +194,18 @@ class Workspace:
             ends = [end for replica in api.get_termination(name).root.values() for end in replica]
             if ends:
                 last = max(ends, key=lambda end: end.finished_at)
-                yield Reason(
-                    CRASHING if len(ends) >= CRASHES else "Restarted", f"ended {len(ends)} times, last with exit code {last.exit_code}"
-                )
-        warnings = [event for event in api.get_events(name) if event.type_ == "Warning"]
-        yield from (Reason(event.reason) for event in sorted(warnings, key=lambda event: event.last_observed_time)[-3:])
+                how = f"exit code {last.exit_code}" + (f", {last.reason}" if last.reason not in ("", "Error", "Completed") else "")
+                yield ended(len(ends), f"last with {how}", CRASHES)
+            yield from warnings(self._events(api, name))
+            return
+        events = self._events(api, name)
+        if kind == "endpoint" and (count := container_ends(events, max(len(api.get_replicas(name)), 1))):
+            yield ended(count, "as its events tell", CRASHES)
+        yield from warnings(events)
+
+    def _events(self, api: Any, name: str) -> list[Happening]:
+        found = api.get_events(name)
+        return happenings(found, self._raw())
 
     # ------------------------------------------------------------------ jobs
 
@@ -250,6 +261,20 @@ class Workspace:
 
         return sorted(self._do(f"read the log of {kind} {name}", ask), key=lambda line: line[0])
 
+    def log_tail(self, kind: str, name: str, count: int) -> list[str]:
+        """The last lines of the log history, oldest first."""
+        what = {"name_or_job" if kind == "job" else "name_or_deployment": name}
+        now = time.time_ns()
+
+        def ask() -> list[tuple[int, str]]:
+            span = {"start": str(now - TAIL_SPAN), "end": str(now + CLOCKS)}
+            answer = self._client.log.get_log(**what, **span, limit=count, direction="backward")
+            streams = (answer.get("data") or {}).get("result") or []
+            return [(int(value[0]), str(value[1])) for stream in streams for value in stream.get("values") or []]
+
+        found = sorted(self._do(f"read the log of {kind} {name}", ask), key=lambda line: line[0])
+        return [text for _, text in found[-count:]]
+
     def replicas(self, kind: str, name: str) -> list[str]:
         """Ids of the replicas of a `job` or `endpoint`, in the platform's order. Raises NotFound."""
         api = self._client.job if kind == "job" else self._client.deployment
@@ -286,7 +311,7 @@ def _client(make: Callable[..., Any], arguments: Sequence[str]) -> Any:
     try:
         return make(*arguments)
     except TypeError:  # what the SDK ends with if there is an id, but no token
-        raise AuthError("there is no token for the Lepton workspace", LOGIN) from None
+        raise NoCredentials("there is no token for the Lepton workspace", LOGIN) from None
 
 
 # ---------------------------------------------------------------------- without a workspace

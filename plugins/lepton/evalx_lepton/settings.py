@@ -94,6 +94,12 @@ class TaskPlatform:
     log_timeout: float = setting(
         120.0, help="Seconds after a job's end in which its results must have come through its log.", validator=at_least(1)
     )
+    queue_timeout: float = setting(
+        3600.0,
+        help="Seconds that a job may wait for the platform (its queue, capacity, its image) before it runs; the task's own time counts "
+        "from then. Its endpoint waits with it.",
+        validator=at_least(1),
+    )
     platform_defaults: Mapping[str, Any] = setting(
         factory=dict,
         help="Further fields of the job's spec: queue_config, shared_memory_size, …",
@@ -134,6 +140,10 @@ class LeptonSettings(ExecutionSettings):
     @property
     def task_timeout(self) -> float:
         return self.evaluation_tasks.timeout
+
+    @property
+    def queue_timeout(self) -> float:
+        return self.lepton_platform.tasks.queue_timeout
 
     @property
     def emulated(self) -> bool:

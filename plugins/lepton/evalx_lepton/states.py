@@ -71,6 +71,8 @@ READINESS: Mapping[str, Phase] = {
 CRASHING = "Crashing"
 """Reason for an endpoint whose container keeps ending; evalx's own word."""
 
+UNHEARD_OF = "the platform shows a state that this leptonai does not know"
+
 HOPELESS = (
     *("imagepullbackoff", "errimagepull", "invalidimagename", "errimageneverpull", "failed to pull image", "pull access denied"),
     "createcontainerconfigerror",

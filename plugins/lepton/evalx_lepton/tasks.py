@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from evalx import failpoints
-from evalx.errors import ConfigError, TaskRefused, TransientError
+from evalx.errors import ConfigError, EvalxError, TaskRefused, TransientError
 from evalx.harnesses.api import ResultError
 from evalx.model import Artifact, EndpointHandle, Outcome, TaskHandle, TaskResult, TaskSpec
 from evalx_lepton import sdk
+from evalx_lepton.advice import hint_for, in_words
 from evalx_lepton.backend import Backend
 from evalx_lepton.bodies import Json, job_body, marks_of
 from evalx_lepton.endpoints import warn_foreign
@@ -22,8 +23,8 @@ from evalx_lepton.job import frame_key, job_command, location
 from evalx_lepton.listing import Departures
 from evalx_lepton.ownership import is_ours
 from evalx_lepton.problems import Conflict, NotFound, Refused
-from evalx_lepton.states import Phase, is_hopeless, job_phase
-from evalx_lepton.views import Job
+from evalx_lepton.states import UNHEARD_OF, Phase, is_hopeless, job_phase
+from evalx_lepton.views import Job, Reason
 
 if TYPE_CHECKING:
     from evalx.context import RunContext
@@ -33,6 +34,14 @@ SHORT_PATIENCE = {Phase.STOPPED: 6.0, Phase.FAILED: 20.0, Phase.GOING: 0.0, Phas
 
 QUIET_START = 20.0
 """Seconds after which it is asked why a job does not start."""
+
+DELETED = "somebody, or something, has deleted it; evalx resume {run} runs the task again"
+
+NO_REASON = "the platform gives no reason (hint: lep job events -i {id})"
+"""Of a job that does not start."""
+
+KILLED = 128
+"""Exit codes above are those of programs that were killed."""
 
 _RUNNING = {Phase.WAITING, Phase.UP, Phase.UNKNOWN}
 
@@ -122,7 +131,9 @@ class Jobs:
             self._run.report(handle, "submitted", "the platform does not show it yet")
             return None
         if job is None:
-            return self._run.result(handle.spec, outcome=Outcome.LOST, reason="its job is gone: somebody, or something, has deleted it")
+            return self._run.result(
+                handle.spec, outcome=Outcome.LOST, reason=f"its job is gone (hint: {DELETED.format(run=self._run.run_id)})"
+            )
         phase = job_phase(job.state)
         if phase in _RUNNING:
             return self._waiting(handle, job, phase)
@@ -145,14 +156,19 @@ class Jobs:
     def _waiting(self, handle: TaskHandle, job: Job, phase: Phase) -> TaskResult | None:
         """Report how it is doing; a result if it can never start."""
         reasons = []
-        if phase is Phase.WAITING and job.created and time.time() - job.created > QUIET_START:
+        late = phase is Phase.WAITING and job.created is not None and time.time() - job.created > QUIET_START
+        if late:
             reasons = self._backend.why("job", job.id)
+        hint = hint_for("job", reasons, self._run.run_id, job.name)
         for reason in reasons:
             if is_hopeless(reason.reason, reason.message):
-                why = f"its job cannot start: {reason}"
+                why = in_words([Reason(f"its job cannot start: {reason}")], hint)
                 return self._run.result(handle.spec, outcome=Outcome.FAILED, reason=why, started=job.created)
-        said = "; ".join(dict.fromkeys(map(str, reasons))) or None
-        self._run.report(handle, job.state.lower() if phase is not Phase.UNKNOWN else "unknown", said)
+        if phase is Phase.UNKNOWN:
+            self._run.report(handle, "unknown", UNHEARD_OF)
+        else:
+            said = in_words(reasons, hint) or (NO_REASON.format(id=job.id) if late else None)
+            self._run.report(handle, job.state.lower(), said, queued=phase is Phase.WAITING)
         return None
 
     def _harvested(self, handle: TaskHandle, job: Job, phase: Phase) -> TaskResult | None:
@@ -162,7 +178,7 @@ class Jobs:
             handle.resource, Harvest(self._backend.workspace, job, frame_key(self._run, task), self._run.task_dir(task))
         )
         if not self._look(harvest) and time.monotonic() - harvest.since < self._patience(phase):
-            self._run.report(handle, "collecting", "the job is over; its results have not come through its log yet")
+            self._run.report(handle, "collecting", "the job is over; its results have not come through its log yet", queued=False)
             return None
         del self._harvests[handle.resource]
         try:
@@ -170,7 +186,7 @@ class Jobs:
             left = unpack(frames.archive, self._run.task_dir(task))
         except ResultError as error:
             return self._without_frames(task, job, phase, error.message)
-        return self._concluded(task, phase, frames, left)
+        return self._concluded(task, job, phase, frames, left)
 
     def _look(self, harvest: Harvest) -> bool:
         try:
@@ -182,16 +198,18 @@ class Jobs:
         seconds: float = self._run.settings.lepton_platform.tasks.log_timeout
         return min(seconds, SHORT_PATIENCE.get(phase, seconds))
 
-    def _concluded(self, task: TaskSpec, phase: Phase, frames: Frames, left: tuple[Artifact, ...]) -> TaskResult:
+    def _concluded(self, task: TaskSpec, job: Job, phase: Phase, frames: Frames, left: tuple[Artifact, ...]) -> TaskResult:
         cut_short = phase in (Phase.STOPPED, Phase.GOING) and frames.exit_code != 0
         result = self._run.result(
             task,
             exit_code=frames.exit_code,
-            outcome=Outcome.CANCELLED if cut_short else None,
-            reason="its job was stopped, or preempted" if cut_short else None,
+            outcome=(Outcome.LOST if phase is Phase.GOING else Outcome.CANCELLED) if cut_short else None,
+            reason=self._why_cut(job, phase) if cut_short else None,
             started=frames.started,
             ended=frames.ended,
         )
+        if phase is Phase.FAILED and frames.exit_code > KILLED and result.reason:
+            result = evolve(result, reason=self._why_ended(job, result.reason))
         where = location(self._run, task) or "only in the job's container"
         return evolve(result, artifacts=(*result.artifacts, *(evolve(file, path=f"{where}/{file.path}") for file in left)))
 
@@ -203,10 +221,25 @@ class Jobs:
             Phase.GONE: Outcome.LOST,
         }.get(phase, Outcome.NO_RESULT)
         where = location(self._run, task)
-        said = "; ".join(dict.fromkeys(map(str, self._backend.why("job", job.id)))) if phase is Phase.FAILED else ""
-        reason = f"its job is in state {job.state}" + (f" ({said})" if said else "") + f", and {why}"
-        reason += f"; its files are at {where}" if where else ""
+        state = f"gone (state {job.state})" if outcome is Outcome.LOST else f"in state {job.state}"
+        said = f"its job is {state}, and {why}" + (f"; its files are at {where}" if where else "")
+        reason = self._why_ended(job, said) if phase in (Phase.FAILED, Phase.STOPPED) else said
+        reason += f" (hint: {DELETED.format(run=self._run.run_id)})" if outcome is Outcome.LOST else ""
         return self._run.result(task, outcome=outcome, reason=reason, started=job.created, ended=job.ended)
+
+    def _why_cut(self, job: Job, phase: Phase) -> str:
+        if phase is Phase.GOING:
+            return f"its job is gone (hint: {DELETED.format(run=self._run.run_id)})"
+        return self._why_ended(job, "its job was stopped, or preempted")
+
+    def _why_ended(self, job: Job, said: str) -> str:
+        """What the platform has to say of a job that did not end by itself, before what is known anyway; and what to do."""
+        try:
+            reasons = self._backend.workspace.reasons("job", job.id)
+        except EvalxError:  # the job's end is told all the same
+            reasons = []
+        told = in_words([*reasons, Reason(said)], hint_for("job", reasons, self._run.run_id, job.name))
+        return told or said
 
     # ------------------------------------------------------------------ end
 

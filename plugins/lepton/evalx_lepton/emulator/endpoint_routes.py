@@ -7,7 +7,7 @@ from typing import Any
 
 from evalx_lepton.emulator import validation
 from evalx_lepton.emulator.answers import as_json, bad, conflict, missing
-from evalx_lepton.emulator.endpoints import REASONS, Endpoint, Replica
+from evalx_lepton.emulator.endpoints import Endpoint, Replica
 from evalx_lepton.emulator.guard import Call, Handler
 from evalx_lepton.emulator.logs import LogFile
 from evalx_lepton.emulator.streams import follow
@@ -175,4 +175,4 @@ def _says_nothing_of_access(spec: Any) -> bool:
 
 def _issue(replica: Replica) -> dict[str, str]:
     since = datetime.fromtimestamp(replica.since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return {"reason": REASONS[replica.phase], "message": replica.message, "creationTimestamp": since}
+    return {"reason": replica.reason, "message": replica.message, "creationTimestamp": since}

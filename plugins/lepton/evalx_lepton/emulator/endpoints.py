@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NEVER = float("inf")
 MAX_BACKOFF = 30.0
+OUT_OF_MEMORY = ("/bin/sh", "-c", "echo 'loading the weights'; kill -9 $$")
 CRASH = ("/bin/sh", "-c", "echo 'crashed by a fault of the emulated workspace' >&2; exit 1")
 
 
@@ -75,6 +76,19 @@ class Replica:
         """It takes requests."""
         return self.phase is Phase.READY
 
+    @property
+    def reason(self) -> str:
+        """What the platform's readiness route says of it."""
+        return "Queueing" if self.phase is Phase.QUEUED and self._fault_is("queueing") else REASONS[self.phase]
+
+    @property
+    def unheard_of(self) -> bool:
+        """Its endpoint is in a state that no client knows."""
+        return self._fault_is("unknown")
+
+    def _fault_is(self, kind: str) -> bool:
+        return self.fault is not None and self.fault.kind == kind
+
     def advance(self, now: float) -> None:
         """Do what is due. now: monotonic."""
         if self.phase is Phase.QUEUED:
@@ -98,11 +112,12 @@ class Replica:
     def _place(self, now: float) -> None:
         if self.fault is None:
             self.fault = self.workspace.workload_faults.endpoint(self.endpoint)
-        lacking = self.fault is not None and self.fault.kind == "no_capacity"
+        lacking = self._fault_is("no_capacity") or self._fault_is("queueing")
         if lacking or not self.workspace.capacity.take(self.id, self.spec.shape):
             if not self.message:
-                self.message = self.workspace.capacity.describe(self.spec.shape)
-                self.events.add("FailedScheduling", self.message, warning=True)
+                queued = self._fault_is("queueing")
+                self.message = "the quota of the workspace is used up" if queued else self.workspace.capacity.describe(self.spec.shape)
+                self.events.add("QuotaExceeded" if queued else "FailedScheduling", self.message, warning=True)
             return
         self.until = now + self.workspace.settings.provisioning
         self._move(Phase.PROVISIONING, "the node is being prepared")
@@ -118,9 +133,11 @@ class Replica:
         elif fault == "config_error":
             self._refuse("the container's configuration is wrong (a fault of the emulator's settings)")
         else:
-            self._launch(crash=fault == "crash" and self.fault is not None and self.fault.after == 0)
+            at_once = self.fault is not None and self.fault.after == 0
+            self._launch(CRASH if fault == "crash" and at_once else OUT_OF_MEMORY if fault == "oom" else None)
 
-    def _launch(self, crash: bool) -> None:
+    def _launch(self, instead: tuple[str, ...] | None) -> None:
+        """instead: a command in place of the container's own."""
         port = self.workspace.ports.take()
         env = {
             "LEPTON_DEPLOYMENT_NAME": self.endpoint,
@@ -135,15 +152,16 @@ class Replica:
             self._refuse(str(error), error.pull)
             return
         self.port, self.started, self.log.closed = port, time.time(), False
-        if crash:
-            launch = evolve(launch, argv=CRASH, mounts=())
+        if instead:
+            launch = evolve(launch, argv=instead, mounts=())
         self.workspace.processes.launch(self.id, launch, self._ended)
         self._move(Phase.BOOTING, "the container is starting")
         self.events.add("Started", "started the container")
 
     def _become_ready(self, now: float) -> None:
-        crash = self.fault is not None and self.fault.kind == "crash" and self.fault.after
-        self.until = now + self.fault.after if crash and self.fault else NEVER
+        self.until = NEVER
+        if self.fault is not None and (self.fault.kind == "node_lost" or (self.fault.kind == "crash" and self.fault.after)):
+            self.until = now + self.fault.after
         self._move(Phase.READY)
 
     def _ended(self, code: int) -> None:
@@ -153,6 +171,9 @@ class Replica:
         if self.phase is Phase.ENDING:
             self._gone()
             return
+        if self._fault_is("node_lost"):
+            self._lose_node()
+            return
         self._note_termination(code)
         pause = min(self.workspace.settings.restart_backoff * 2 ** (len(self.terminations) - 1), MAX_BACKOFF)
         self.until = time.monotonic() + pause
@@ -160,9 +181,20 @@ class Replica:
         self._move(Phase.CRASHED, f"back-off {pause:g} s restarting a container that ended with exit code {code}")
         self.events.add("BackOff", self.message, warning=True)
 
+    def _lose_node(self) -> None:
+        """Its node is gone, and it with it; it starts again elsewhere."""
+        self.until = time.monotonic() + self.workspace.settings.restart_backoff
+        self.fault = self.workspace.workload_faults.endpoint(self.endpoint)
+        self._move(Phase.CRASHED, "node emulated-node-0 is lost")
+        self.events.add("NodeLost", self.message, warning=True)
+
     def _note_termination(self, code: int) -> None:
         times = {"started_at": int(self.started), "finished_at": int(time.time())}
-        how = {"exit_code": code, "reason": "Completed" if code == 0 else "Error", "message": ""}
+        killed = self._fault_is("oom")
+        reason = "OOMKilled" if killed else "Completed" if code == 0 else "Error"
+        how = {"exit_code": 137 if killed else code, "reason": reason, "message": ""}
+        if killed:
+            self.events.add("OOMKilled", "the container was killed: it used more memory than its shape has", warning=True)
         self.terminations.append(times | how)
 
     def _refuse(self, message: str, pull: bool = False) -> None:
@@ -267,7 +299,7 @@ class Endpoint:
         if not self.replicas:
             return "Stopping" if self.ending else "Stopped"
         if all(replica.ready for replica in self.replicas):
-            return "Ready"
+            return "Frozen" if any(replica.unheard_of for replica in self.replicas) else "Ready"
         if any(replica.phase in (Phase.CRASHED, Phase.REFUSED) for replica in self.replicas):
             return "Not Ready"
         return self.transition

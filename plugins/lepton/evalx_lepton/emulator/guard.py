@@ -116,7 +116,7 @@ async def _fail(fault: Fault, scope: Scope, receive: Receive, send: Send) -> Non
         await _reset(scope)
         return
     assert isinstance(fault.status, int)
-    error = {"code": "Fault", "message": "a fault of the emulated workspace's settings"}
+    error = {"code": "Fault", "message": fault.message}
     await as_json(error, fault.status, retry_after(fault))(scope, receive, send)
 
 

@@ -175,6 +175,9 @@ class Job:
     def _place(self, now: float) -> None:
         if self.fault is None:
             self.fault = self.workspace.workload_faults.job(self.name)
+        if self.fault is not None and self.fault.kind == "quota":
+            self.events.add("QuotaExceeded", "the quota of the workspace is used up", warning=True)
+            return
         lacking = self.fault is not None and self.fault.kind == "no_capacity"
         places = [self.workspace.capacity.take(f"{self.id}/{index}", self.read.shape) for index in range(self.read.workers)]
         if lacking or not all(places):
@@ -253,12 +256,25 @@ class Job:
         if fault.kind == "preempt":
             self.events.add("Preempted", "preempted by a workload of higher priority", warning=True)
             self._wind_up("Stopped")
+        elif fault.kind == "oom":
+            self._kill("OOMKilled", "worker 0 was killed: it used more memory than its shape has")
+        elif fault.kind == "node_lost":
+            self._kill("NodeLost", "node emulated-node-0 is lost, and worker 0 with it")
         elif fault.kind == "vanish":
             self._wind_up("vanished")
         elif fault.kind == "fail":
             self.failed += 1
             self.events.add("Failed", f"worker 0 ended with exit code {fault.exit_code}", warning=True)
             self._wind_up("Failed")
+
+    def _kill(self, reason: str, message: str) -> None:
+        """End the workers without warning."""
+        self.events.add(reason, message, warning=True)
+        self.failed += 1
+        for worker in self.workers:
+            if worker.running:
+                self.workspace.processes.stop(worker.id, 0)
+        self._wind_up("Failed")
 
     def _wind_up(self, towards: str) -> None:
         """Stop the workers; when all are gone, the job is what it goes towards."""

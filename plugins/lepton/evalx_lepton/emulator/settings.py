@@ -14,6 +14,9 @@ from attrs import field, frozen
 from evalx.errors import ConfigError
 
 FaultKind = Literal["reset", "cut", "slow"]
+EndpointFaultKind = Literal[
+    "stuck", "crash", "oom", "never_healthy", "image_pull", "no_capacity", "queueing", "config_error", "unknown", "node_lost"
+]
 
 
 @frozen
@@ -69,7 +72,7 @@ class Fault:
 
     method, path: which calls, as globs; the path is relative to the workspace. when: before the call has an effect, or after. status:
     the answer's status, or reset (the connection), cut (the body half-way), slow (the body, over `seconds`). after: how many matching
-    calls go well first. times: how many then fail, None for all. probability: of each.
+    calls go well first. times: how many then fail, None for all. probability: of each. message: what the answer says.
     """
 
     status: int | FaultKind
@@ -82,13 +85,15 @@ class Fault:
     times: int | None = None
     probability: float = 1.0
     seconds: float = 2.0
+    message: str = "a fault of the emulated workspace's settings"
 
 
 @frozen
 class EndpointFault:
-    """What goes wrong with endpoints whose name matches. after: seconds from Ready to a crash. times: how many starts go wrong."""
+    """What goes wrong with endpoints whose name matches. after: seconds from Ready to a crash, or to the loss of the node. times: how many
+    starts go wrong."""
 
-    kind: Literal["stuck", "crash", "never_healthy", "image_pull", "no_capacity", "config_error"]
+    kind: EndpointFaultKind
     name: str = "*"
     after: float = 0.0
     times: int | None = None
@@ -98,7 +103,7 @@ class EndpointFault:
 class JobFault:
     """What goes wrong with jobs whose name matches. after: seconds from Running. exit_code: of `fail`. times: how many starts go wrong."""
 
-    kind: Literal["fail", "stuck", "vanish", "unknown", "preempt", "image_pull", "no_capacity"]
+    kind: Literal["fail", "oom", "stuck", "vanish", "unknown", "preempt", "node_lost", "image_pull", "no_capacity", "quota"]
     name: str = "*"
     after: float = 0.0
     exit_code: int = 1
