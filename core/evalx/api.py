@@ -19,8 +19,9 @@ from attrs import frozen
 from evalx import background, runs
 from evalx.background import Work
 from evalx.config import Config, load
+from evalx.cost import cost_of
 from evalx.display.model import Board
-from evalx.errors import ExitCode, RunInterrupted
+from evalx.errors import ConfigError, ExitCode, RunInterrupted
 from evalx.logfiles import past_lines, wanted
 from evalx.model import Event, TaskResult
 from evalx.runs import RunSummary
@@ -166,15 +167,17 @@ def run(
     display: str = "none",
     trust_commands: bool = False,
     fail_fast: bool = False,
+    max_duration: float | None = None,
+    max_cost: float | None = None,
 ) -> Run:
     """Start a run in the background, and return as soon as it is stored and checked; nothing has been created by then.
 
-    config: a file, the name of a config, a mapping with what a file would hold, or a Config that `evalx.config.load` returned (then
-    overrides, executor, tasks and config_dir have been its business). overrides: `key=value`, as on the command line. executor: wins over
-    what the config says. tasks: only these of the config's tasks. config_dir: a folder with config groups of your own. observers: objects
-    with the hooks `on_event` and `finish`, called from the run's thread. display: how to show
-    progress on stderr: `none`, `plain`, `live`, or `auto` for what fits. trust_commands: `pre_cmd` and
-    `post_cmd` of the config may run. fail_fast: the first task without a score ends the run.
+    config: a file, the name of a config, a mapping with what a file would hold, or a Config that `evalx.config.load` returned, to which
+    the next four and the limits are given there. overrides: `key=value`, as on the command line. executor: wins over what the config
+    says. tasks: only these of the config's tasks. config_dir: a folder with config groups of your own. observers: objects with the hooks
+    `on_event` and `finish`, called from the run's thread. display: how to show progress on stderr: `none`, `plain`, `live`, or `auto` for
+    what fits. trust_commands: `pre_cmd` and `post_cmd` of the config may run. fail_fast: the first task without a score ends the run.
+    max_duration, max_cost: seconds, and an amount in the currency of `execution.prices`, that end the run.
 
     Raises ConfigErrors, PluginError, AuthError or StoreError if the run cannot begin.
 
@@ -182,7 +185,9 @@ def run(
     it: what is finished is kept, everything else is deleted, and the process ends after that. If the program is killed, `evalx resume RUN`
     goes on and `evalx cleanup RUN` deletes, as after a killed `evalx run`.
     """
-    chosen = config if isinstance(config, Config) else _load(config, overrides, executor, tasks, config_dir)
+    limits = [f"++execution.max_duration={max_duration!r}"] * (max_duration is not None)
+    limits += [f"++execution.max_cost={max_cost!r}"] * (max_cost is not None)
+    chosen = _chosen(config, [*overrides, *limits], executor, tasks, config_dir)
     engine = partial(runs.start, chosen, trust_commands=trust_commands, fail_fast=fail_fast)
     return _begun(Work(engine, observers, display))
 
@@ -194,12 +199,16 @@ def resume(
     display: str = "none",
     trust_commands: bool = False,
     fail_fast: bool = False,
+    max_duration: float | None = None,
+    max_cost: float | None = None,
 ) -> Run:
     """Go on with a run that was interrupted or has tasks without a score; scored tasks are kept. Otherwise like `run`.
 
-    run_id: an id, a unique beginning of one, or `last`. Raises RunNotFound, RunBusy.
+    run_id: an id, a unique beginning of one, or `last`. max_duration, max_cost: other limits than it was started with, counted from its
+    beginning. Raises RunNotFound, RunBusy.
     """
-    engine = partial(runs.resume, open_run(run_id).id, trust_commands=trust_commands, fail_fast=fail_fast)
+    options: dict[str, Any] = {"trust_commands": trust_commands, "fail_fast": fail_fast, "max_duration": max_duration, "max_cost": max_cost}
+    engine = partial(runs.resume, open_run(run_id).id, **options)
     return _begun(Work(engine, observers, display))
 
 
@@ -225,10 +234,18 @@ def _run_of(record: RunRecord) -> Run:
     return Run(record.run_id, record.directory, background.work_on(record.run_id))
 
 
-def _load(
-    config: str | Path | Mapping[str, Any], overrides: Sequence[str], executor: str | None, tasks: Sequence[str], folder: str | Path | None
+def _chosen(
+    config: str | Path | Mapping[str, Any] | Config,
+    overrides: Sequence[str],
+    executor: str | None,
+    tasks: Sequence[str],
+    folder: str | Path | None,
 ) -> Config:
-    return load(config, overrides=overrides, config_dir=folder, executor=executor, tasks=tasks)
+    if not isinstance(config, Config):
+        return load(config, overrides=overrides, config_dir=folder, executor=executor, tasks=tasks)
+    if overrides or executor or tasks or folder:
+        raise ConfigError("a config that is loaded already cannot be changed any more", "give overrides and the like to evalx.config.load")
+    return config
 
 
 def _task_status(board: Board, name: str, state: TaskState) -> TaskStatus:
@@ -256,4 +273,5 @@ def _stored_summary(store: Store, record: RunRecord) -> RunSummary:
         left=left,
         exit_code=code,
         reason=reasons[-1] if reasons else None,
+        cost=cost_of(record.plan, store.resources(record.run_id), tasks),
     )

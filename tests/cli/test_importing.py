@@ -82,6 +82,7 @@ evaluation:
   - name: lm-evaluation-harness.ifeval
 export:
   gsheets: {spreadsheet: x}
+  csv: {output: x.csv, log_logs: true}
 """
 
 GENERIC = """
@@ -168,7 +169,8 @@ def test_a_local_config(imported: Any) -> None:
     adapter = new.tree["evaluation"]["nemo_evaluator_config"]["target"]["api_endpoint"]["adapter_config"]
     assert adapter == {"use_reasoning": True}
     assert new.tree["evaluation"]["env_vars"] == {"HF_TOKEN": "host:HF_TOKEN"}
-    assert new.tree["export"] == {"csv": {}}
+    assert new.tree["export"] == {"csv": {"output": "x.csv"}}
+    assert notes["export.csv.log_logs"][0] == notes["export.gsheets"][0] == "left_out"
     assert "gsheets" in notes["execution.auto_export"][1]
 
 

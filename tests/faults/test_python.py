@@ -65,6 +65,19 @@ def test_what_is_wrong_is_raised_at_once_and_nothing_is_stored(lab: Any, here: P
         evalx.open_run()
 
 
+def test_a_config_that_is_loaded_already_and_limits(lab: Any, here: Path) -> None:
+    from evalx.config import load
+
+    name = lab.config(lab.task("endless", str(lab.gate)))
+    with pytest.raises(evalx.ConfigError, match="loaded already"):
+        evalx.run(load(name), max_duration=3)
+    summary = evalx.run(load(name, overrides=["execution.max_duration=0.5"])).wait()
+    assert (summary.exit_code, summary.outcome) == (6, "timed_out")
+    assert evalx.run(name, max_duration=0.5).wait().exit_code == 6
+    lab.gate.touch()
+    assert evalx.resume(max_duration=1000).wait().exit_code == 0 and not lab.alive()
+
+
 def test_two_runs_side_by_side_under_a_running_event_loop(lab: Any, here: Path) -> None:
     names = [lab.config(lab.task(name), name=f"{name}.yaml") for name in ("one", "two")]
 

@@ -20,6 +20,7 @@ from evalx import catalog
 from evalx.config.schema import Sections
 from evalx.config.secrets import ENVIRONMENTS
 from evalx.config.sections import EXECUTORS
+from evalx.exporters.loading import GROUP as EXPORTERS
 
 Schema = dict[str, Any]
 
@@ -67,6 +68,7 @@ def config_schema(executor: str | None = None, deployment: str | None = None) ->
     """
     schema: Schema = {"type": "object", "properties": {}, "additionalProperties": False}
     schema["properties"] = {"defaults": _DEFAULTS, "hydra": _HYDRA, **_object(Sections)["properties"]}
+    schema["properties"]["export"] |= _exports()
     if executor is not None:
         schema = _merged(schema, _for_executor(executor, deployment))
     else:
@@ -87,6 +89,18 @@ _HYDRA: Schema = {
     "properties": {"searchpath": {"type": "array", "items": {"type": "string"}}},
     "additionalProperties": False,
 }
+
+
+def _exports() -> Schema:
+    """The exporters that are installed, each with its options; one whose libraries are missing has those, too."""
+    names = sorted(info.name for info in catalog.plugins(EXPORTERS))
+    return {"type": "object", "properties": {name: _exporter(name) for name in names}, "additionalProperties": False}
+
+
+def _exporter(name: str) -> Schema:
+    schema = _object(catalog.load(EXPORTERS, name).Options)
+    output = {"type": ["string", "null"], "description": "The file, or the folder, that is written."}
+    return {**schema, "type": ["object", "null"], "properties": {"output": output, **schema["properties"]}}
 
 
 def _for_executor(name: str, deployment: str | None) -> Schema:

@@ -82,6 +82,12 @@ def test_groups_and_types_choose_what_is_allowed(executor: str) -> None:
     assert refused({"execution": {"type": executor}, "deployment": {"type": "no-such"}}) == ["deployment.type"]
 
 
+def test_exporters_and_their_options() -> None:
+    assert refused({"export": {"csv": {"output": "x.csv"}, "junit": None}}) == []
+    assert refused({"export": {"csv": {"outptu": "x.csv"}, "json": {"output": 1}}}) == ["export.csv", "export.json.output"]
+    assert refused({"export": {"cvs": {}}}) == ["export"]
+
+
 def test_what_no_section_is_called() -> None:
     assert refused({"evalutaion": {}}) == [""]
     with pytest.raises(PluginError, match="no-such"):

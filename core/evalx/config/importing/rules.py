@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 
+import attrs
+
 from evalx import catalog
 from evalx.config.importing.tree import Kind, Work
 from evalx.config.importing.variables import FROM_ENVIRONMENT, VARIABLE
@@ -63,16 +65,21 @@ MOVED = {
 
 
 def _exports(work: Work, _wanted: str | None) -> None:
-    options, chosen = work.pop("export") or {}, (work.pop("execution.auto_export") or {}).get("destinations") or []
+    given, chosen = work.pop("export") or {}, (work.pop("execution.auto_export") or {}).get("destinations") or []
     known = {info.name for info in catalog.plugins("evalx.exporters")}
     for name in chosen:
-        if name in known:
-            work.put(f"export.{name}", {})
-            work.note(Kind.CHANGED, "execution.auto_export", f"is export.{name} here; its options are evalx's: evalx plugins show {name}")
-        else:
+        if name not in known:
             work.note(Kind.BY_HAND, "execution.auto_export", f"there is no exporter '{name}': see evalx export")
-    if options:
-        work.note(Kind.LEFT_OUT, "export", "its options are not those of evalx's exporters: see evalx export --help")
+            continue
+        options = dict(given.get(name) or {})
+        fitting = {"output", *attrs.fields_dict(catalog.load("evalx.exporters", name).Options)}
+        work.put(f"export.{name}", {key: value for key, value in options.items() if key in fitting})
+        work.note(Kind.CHANGED, "execution.auto_export", f"is export.{name} here")
+        for key in sorted(set(options) - fitting):
+            work.note(Kind.LEFT_OUT, f"export.{name}.{key}", f"no option of evalx's exporter: evalx plugins show {name}")
+    for name in given:
+        if name not in chosen or name not in known:
+            work.note(Kind.LEFT_OUT, f"export.{name}", "evalx exports at the end what `export` names: see evalx export --help")
 
 
 def _execution(work: Work, _wanted: str | None) -> None:
