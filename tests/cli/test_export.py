@@ -131,6 +131,7 @@ def test_a_run_exports_when_it_is_over_and_a_failing_exporter_changes_nothing(
 ) -> None:
     text = (tmp_path / config(add=["5"])).read_text()
     (tmp_path / "tiny.yaml").write_text(text + "export:\n  junit:\n  lines: {output: out/, fail: true}\n  csv: {output: out/scores.csv}\n")
+    assert f"exports    junit, lines to {tmp_path}/out/, csv to {tmp_path}/out/scores.csv\n" in evalx("plan", "tiny.yaml").out
     done = evalx_process("run", "tiny.yaml", "--json", PYTHONPATH=plugin)
     assert done.code == 0, done.err
     summary = done.json

@@ -163,6 +163,7 @@ def _general(run: RunContext) -> Iterator[tuple[str, object]]:
     yield "limits", ", ".join(counts)
     yield "deadline", duration(limits.max_duration) if limits.max_duration is not None else "none for the whole run"
     yield "results", run.directory.parent / UNNAMED
+    yield "exports", ", ".join(f"{one.exporter} to {one.output}" if one.output else one.exporter for one in run.plan.exports)
     yield "cost", forecast_in_words(forecast(plan))
     if limits.max_cost is not None:
         yield "max cost", money(limits.max_cost, str(plan.execution.get("currency") or ""))

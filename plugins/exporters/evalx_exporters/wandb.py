@@ -73,7 +73,7 @@ class WandbExporter:
         )
         made.summary.update(_summary(run))
         made.finish(exit_code=0 if run.complete else 1)
-        return f"{made.dir} (offline: wandb sync sends it)" if options.mode == "offline" else str(made.url)
+        return f"{Path(made.dir).parent} (offline: wandb sync sends it)" if options.mode == "offline" else str(made.url)
 
 
 def _config(run: RunAccount) -> dict[str, Any]:
