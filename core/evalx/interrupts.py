@@ -164,7 +164,8 @@ class Interrupts:
             return
         if answer is Answer.STOP:
             self._stop(signal.SIGINT)
-        elif answer is Answer.DETACH:
+        elif answer is Answer.DETACH and self._terminal is not None:
+            self._terminal.tell("detaching: calls that are under way return first")
             self._leaving = asyncio.create_task(self._leave())
 
     # ------------------------------------------------------------------ going on elsewhere

@@ -172,22 +172,34 @@ def _telling_what_is_left(store: Store, run_id: str) -> Iterator[None]:
 
 
 @_signals_put_back()
-def cleanup(run_id: str, *, observers: Sequence[object] = (), reason: str = "cleaned up before it was finished") -> RunSummary:
-    """End a run whose process is gone: keep every result that is there, delete everything else. Repeatable.
+def cleanup(
+    run_id: str,
+    *,
+    observers: Sequence[object] = (),
+    reason: str = "cleaned up before it was finished",
+    terminal: Terminal | None = None,
+) -> RunSummary:
+    """End a run whose process is gone: keep every result that is there, delete everything else. Repeatable. terminal: if it is closed
+    meanwhile, this goes on.
 
     Raises RunBusy if a live process owns it, RunNotFound.
     """
     with reopened(run_id, observers) as (run, journal):
-        return _drive(run, journal, ending=reason)
+        return _drive(run, journal, ending=reason, terminal=terminal)
 
 
 def cancel(
-    run_id: str, *, now: bool = False, observers: Sequence[object] = (), tell: Callable[[str], None] = lambda _text: None
+    run_id: str,
+    *,
+    now: bool = False,
+    observers: Sequence[object] = (),
+    tell: Callable[[str], None] = lambda _text: None,
+    terminal: Terminal | None = None,
 ) -> RunSummary:
     """End a run wherever its process is on this machine: ask the process to (`now`: kill it), or clean up in its place.
 
     A process that is stopped (SIGSTOP, Ctrl-Z) is continued, since it could not end its run otherwise. tell: called with what the user
-    should know while it takes time.
+    should know while it takes time. terminal: as for `cleanup`.
 
     Raises RunBusy if it is owned by a process on another machine or the process does not end, RunNotFound.
     """
@@ -202,7 +214,7 @@ def cancel(
                 os.kill(holder.pid, signal.SIGCONT)
                 tell(f"process {holder.pid} was stopped (by SIGSTOP or Ctrl-Z); it is continued, to end its run")
             _until_free(store, run_id, tell)
-    return cleanup(run_id, observers=observers, reason="cancelled")
+    return cleanup(run_id, observers=observers, reason="cancelled", terminal=terminal)
 
 
 def context_of(

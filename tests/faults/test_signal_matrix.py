@@ -213,3 +213,25 @@ def _ends(forks: Forks, case: Case, twice: bool) -> None:
     (run_id,) = (path.name for path in (case.folder / "evalx-runs").iterdir())
     assert case.code == 7 and f"evalx cleanup {run_id}" in case.said, told
     assert left and all(f"may be alive: {name}" in case.said for name in left), told
+
+
+def test_detaching_in_hooks(forks: Forks, tmp_path: Path) -> None:
+    """Wherever the run is: its successor goes on, nothing is created a second time, and all of it is deleted in the end."""
+    cases = [Case(tmp_path / hook, hook, signal.SIGINT, stubborn=False, terminal=True) for hook in HOOKS]
+    for case in cases:
+        forks.start(case)
+    for case in cases:
+        forks.until(case, lambda case=case: case.ready, "its hook was reached")
+        case.strike()
+        forks.until(case, lambda case=case: "[d]etach" in case.said, "it asked")
+        os.write(case.master, b"d")
+    for case in cases:
+        forks.until(case, lambda case=case: case.code is not None and "what evalx says" in case.said, "it was detached")
+        assert case.code == 0 and "Traceback" not in case.said, case.said
+        (folder,) = (case.folder / "evalx-runs").iterdir()
+        os.kill(int(case.said.split("in the background, process ")[1].split()[0]), signal.SIGTERM)
+        log = folder / "evalx.log"
+        forks.until(case, lambda log=log: "files:  " in log.read_text(), "its successor has ended")
+        assert "nothing left alive" in log.read_text() and "Traceback" not in log.read_text()
+        assert sorted({name for _, name in case.calls("create")}) == sorted(name for _, name in case.calls("create")), case.hook
+        assert not list((case.folder / "there").iterdir())

@@ -232,3 +232,31 @@ def test_sighup_to_a_run_whose_terminal_is_there_stops_it(lab: Any, name: str, t
     os.kill(child.pid, signal.SIGHUP)
     child.expect("interrupted by SIGHUP")
     assert ended(child) == 129 and not lab.alive()
+
+
+def test_a_run_that_nobody_takes_over(lab: Any, name: str, terminal: Callable[..., Any]) -> None:
+    """The successor does not start: what is alive is told, and it can be resumed."""
+    broken = "import sys, evalx.cli as c; from evalx.cli import supervisor; sys.executable = '/bin/false'; c.main(sys.argv[1:])"
+    child = terminal("run", name, "--display", "plain", python=("-c", broken))
+    lab.until_event("running", "endless")
+    child.sendintr()
+    child.expect(QUESTION)
+    child.send("d")
+    child.expect("no process goes on with run")
+    child.expect(f"evalx resume {lab.run_id}")
+    assert ended(child) == 7 and lab.alive()
+    lab.gate.touch()
+    assert lab.evalx("resume", "last").code == 0 and lab.begun() == ["endless", "first"]
+
+
+def test_cleaning_up_goes_on_when_its_terminal_is_closed(lab: Any, name: str, terminal: Callable[..., Any]) -> None:
+    slow = lab.start("run", lab.config(lab.shell("deaf", "trap '' TERM; while :; do sleep 0.1; done")))
+    lab.until_event("running", "deaf")
+    slow.kill()
+    slow.communicate(timeout=60)
+    child = terminal("cleanup", "last")
+    lab.until_event("deleting")
+    os.close(child.child_fd)
+    child.wait()
+    assert child.exitstatus == 0 and not lab.alive() and "nothing left alive" in log(lab)
+    child.closed = True

@@ -23,8 +23,8 @@ def command(run: str, now: bool, as_json: bool) -> int:
     from evalx import runs
     from evalx.cli.summary import Account
 
-    with ending(run) as (run_id, display):
-        summary = runs.cancel(run_id, now=now, observers=[display], tell=display.tell)
+    with ending(run) as (run_id, display, terminal):
+        summary = runs.cancel(run_id, now=now, observers=[display, terminal], tell=display.tell, terminal=terminal)
         heed(summary)
     show(Account.of(summary), "auto", as_json)
     return int(ExitCode.DIRTY if summary.left else ExitCode.OK)

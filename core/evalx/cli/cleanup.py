@@ -183,8 +183,8 @@ def _clean(found: Sequence[Left], as_json: bool) -> Ended:
     ended = Ended()
     for record, before in found:
         try:
-            with ending(record.run_id) as (run_id, display):
-                summary = runs.cleanup(run_id, observers=[display])
+            with ending(record.run_id) as (run_id, display, terminal):
+                summary = runs.cleanup(run_id, observers=[display, terminal], terminal=terminal)
                 heed(summary)
         except EvalxError as error:
             ended.failures.append(error)

@@ -135,8 +135,9 @@ def show(account: Account, display: str, as_json: bool) -> None:
 
 
 @contextmanager
-def ending(run: str) -> Iterator[tuple[str, Display]]:
-    """For commands that only end a run: its full id, and a display that tells what is deleted. run: as the user named it."""
+def ending(run: str) -> Iterator[tuple[str, Display, RunTerminal]]:
+    """For commands that only end a run: its full id, a display that tells what is deleted, and the terminal. run: as the user named it."""
+    from evalx.cli.terminal import RunTerminal
     from evalx.display.choose import choose
     from evalx.store import Store
 
@@ -144,6 +145,6 @@ def ending(run: str) -> Iterator[tuple[str, Display]]:
     with Store() as store:
         record = store.find(run)
         events = store.events(record.run_id)
-    with choose("none" if asked().verbosity < 0 else "plain", notice="") as display:
+    with choose("none" if asked().verbosity < 0 else "plain", notice="") as display, RunTerminal(display) as terminal:
         display.prime(record, events)
-        yield record.run_id, display
+        yield record.run_id, display, terminal
