@@ -267,9 +267,9 @@ class TaskResult:
 
 @frozen
 class Finding:
-    """What a preflight check found. level: `error` stops the run before anything is created. hint: the command or edit that mends it.
-    kind: `config` (exit code 2) or `auth` (4). unasked: the backend could not be asked at all, which keeps a run from starting, but not a
-    plan from being shown."""
+    """What a preflight check found. level: `error` stops the run before anything is created, `warning` does not; `ok` (it is as it should
+    be) and `note` (it could not be looked at) are for `evalx doctor` only. hint: the command or edit that mends it. kind: `config` (exit
+    code 2) or `auth` (4). unasked: the backend could not be asked at all, which keeps a run from starting, not a plan from being shown."""
 
     level: str
     message: str

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-
-TYPE_CHECKING = False  # type checkers know the name; see evalx/__init__.py
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+import threading
+from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -14,12 +12,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Until the command line is there to answer a Ctrl-C, it just ends the process: Python would show where its imports had got to.
     """
-    early = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    here = threading.current_thread() is threading.main_thread()
+    early = here and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if early:
-        try:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-        except ValueError:  # not in the main thread, to which signals go
-            early = False
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from evalx.cli.app import main as run
 
     run(argv, early=early)

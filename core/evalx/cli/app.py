@@ -41,6 +41,7 @@ SECTIONS = {
         "export": "Carry the results of a run to a file or a service.",
     },
     "Find": {
+        "doctor": "What is wrong with this machine and workspace.",
         "tasks": "The catalogue of evaluation tasks.",
         "plugins": "Executors, deployments, harnesses and exporters.",
         "config": "A composed config; the schema for editors; import of others.",

@@ -101,6 +101,15 @@ class ConfigChoice:
 
 def config_options(function: F) -> F:
     """CONFIG, overrides and the options that choose a config; the command receives them as keyword `choice: ConfigChoice`."""
+    return _config_options(function, _choice)
+
+
+def optional_config_options(function: F) -> F:
+    """The same for a command that has something to do without a config as well."""
+    return _config_options(function, _optional_choice)
+
+
+def _config_options(function: F, choose: Callable[..., ConfigChoice]) -> F:
     decorators = (
         click.argument("args", nargs=-1, metavar="[CONFIG] [KEY=VALUE]..."),
         click.option("--executor", metavar="NAME", help="Where to run: the name of an executor plugin, such as local."),
@@ -110,7 +119,7 @@ def config_options(function: F) -> F:
     )
 
     def gathered(**given: Any) -> Any:
-        choice = _choice(given.pop("args"), *(given.pop(name) for name in ("executor", "config_dir", "config_name", "tasks")))
+        choice = choose(given.pop("args"), *(given.pop(name) for name in ("executor", "config_dir", "config_name", "tasks")))
         return function(choice=choice, **given)
 
     gathered.__doc__, gathered.__name__ = function.__doc__, function.__name__
@@ -124,10 +133,29 @@ def config_options(function: F) -> F:
 def _choice(
     args: Sequence[str], executor: str | None, config_dir: str | None, config_name: str | None, tasks: tuple[str, ...]
 ) -> ConfigChoice:
+    choice = _any_choice(args, executor, config_dir, config_name, tasks)
+    if choice.config is None and choice.config_name is None:
+        raise click.UsageError("Which config? Name a file or a shipped config. To try evalx: evalx run quickstart")
+    return choice
+
+
+def _optional_choice(
+    args: Sequence[str], executor: str | None, config_dir: str | None, config_name: str | None, tasks: tuple[str, ...]
+) -> ConfigChoice:
+    choice = _any_choice(args, executor, config_dir, config_name, tasks)
+    if choice.config is None and choice.config_name is None:
+        if choice.tasks or choice.config_dir:
+            raise click.UsageError(f"{'--task' if choice.tasks else '--config-dir'} goes with a config.")
+        if choice.overrides and not choice.executor:
+            raise click.UsageError(f"'{choice.overrides[0]}': settings are changed with a config, or with --executor NAME.")
+    return choice
+
+
+def _any_choice(
+    args: Sequence[str], executor: str | None, config_dir: str | None, config_name: str | None, tasks: tuple[str, ...]
+) -> ConfigChoice:
     named = bool(args) and (not _OVERRIDE.match(args[0]) or Path(args[0]).is_file())
     config = args[0] if named else None
-    if config is None and config_name is None:
-        raise click.UsageError("Which config? Name a file or a shipped config. To try evalx: evalx run quickstart")
     if config is not None and config_name is not None:
         raise click.UsageError(f"Two configs are named: '{config}' and --config-name '{config_name}'.")
     overrides = list(args[1:] if named else args)

@@ -54,7 +54,7 @@ def show(config: Config, trust_commands: bool, as_json: bool) -> int:
     run = context_of(plan, directory, trust_commands=trust_commands, settings=config.execution)
     hooks = run.plugins.hooks(run)
     hooks.setup()
-    findings = [*hooks.preflight(), *_priced(run)]
+    findings = [finding for finding in [*hooks.preflight(), *_priced(run)] if finding.level in ("error", "warning")]
     preview = _preview(run, findings)
     if as_json:
         emit({**_as_json(run, findings), "preview": preview.told if preview else None})

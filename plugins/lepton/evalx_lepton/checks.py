@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from evalx.display.text import duration
 from evalx.errors import AuthError, ConfigError, EvalxError, PluginError, TransientError
 from evalx.model import EndpointHandle, EndpointSpec, EnvValue, Finding, Secret, ServerSpec, TaskSpec
 from evalx.serving import target_of
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from evalx.context import RunContext
 
 HIDDEN = "<the run's own token>"
+SKEW = 60.0
+"""Seconds by which the clocks may differ."""
+
 FINGERPRINT = "000000000000"
 """Stands for the fingerprint of a workspace that is not asked."""
 
@@ -34,6 +39,7 @@ def findings(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
     except PluginError as error:
         yield _error(error)
         return
+    yield Finding("ok", f"leptonai {sdk.installed()}")
     for endpoint in run.plan.endpoints:
         yield from _endpoint(run, executor, endpoint)
     for task in run.plan.tasks:
@@ -103,6 +109,8 @@ def _emulated(run: RunContext) -> Iterator[Finding]:
         yield Finding("error", f"the emulated workspace needs more packages: {error}", sdk.INSTALL)
     except EvalxError as error:
         yield _error(error)
+    else:
+        yield Finding("ok", "the workspace is an emulated one, which the run starts")
 
 
 def _workspace(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
@@ -116,8 +124,13 @@ def _workspace(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
         yield _error(error)
         return
     if info.get("workspace_state") not in ("normal", "unknown", None):
-        yield Finding("error", f"the workspace is {info['workspace_state']}")
-    for check in (_groups, _shapes, _secrets, _routes):
+        yield Finding(
+            "error", f"workspace {executor.backend.workspace.id} is {info['workspace_state']}", "its state is changed in the dashboard"
+        )
+    else:
+        yield Finding("ok", f"workspace {executor.backend.workspace.id} answers and accepts the token")
+    yield from _clock(executor.backend.workspace)
+    for check in (_groups, _shapes, _secrets, _pull_secrets, _routes):
         try:
             yield from check(run, executor)
         except TransientError as error:
@@ -125,6 +138,19 @@ def _workspace(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
         except EvalxError as error:
             yield _error(error)
     yield from _quota(run, info)
+
+
+def _clock(workspace: sdk.Workspace) -> Iterator[Finding]:
+    """The clock of this machine against the workspace's: logs are asked for by time, and would be looked for in the wrong hour."""
+    theirs = workspace.clock()
+    if theirs is None:
+        return
+    skew = time.time() - theirs
+    if abs(skew) > SKEW:
+        said = f"the clock of this machine is {duration(abs(skew))} {'ahead of' if skew > 0 else 'behind'} the workspace's"
+        yield Finding("warning", said, "timedatectl set-ntp true")
+    else:
+        yield Finding("ok", "the clocks of this machine and the workspace agree")
 
 
 def _groups(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
@@ -135,6 +161,8 @@ def _groups(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
                 group_id(name, executor.backend.groups())
             except ConfigError as error:
                 yield _error(error, f"execution.lepton_platform.{key}.node_group: ")
+            else:
+                yield Finding("ok", f"node group {name} exists")
 
 
 def _shapes(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
@@ -147,6 +175,8 @@ def _shapes(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
         known = executor.backend.workspace.shapes(purpose)
         if known and shape.lower() not in known:
             yield Finding("error", f"{key}: the workspace has no shape {shape!r}", f"there are: {', '.join(known)}")
+        elif known:
+            yield Finding("ok", f"shape {shape} exists")
 
 
 def _secrets(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
@@ -156,6 +186,14 @@ def _secrets(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
         known = executor.backend.workspace.secrets()
         for name in sorted(names - set(known)):
             yield Finding("error", f"the workspace has no secret {name!r}", f"lep secret create -n {name} -v …")
+        yield from (Finding("ok", f"secret {name} exists") for name in sorted(names & set(known)))
+
+
+def _pull_secrets(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
+    """Registry secrets that are referred to: the platform has no call that lists them."""
+    names = {name for body in _bodies(run, executor) for name in body["spec"].get("image_pull_secrets") or []}
+    for name in sorted(names):
+        yield Finding("note", f"image pull secret {name} cannot be looked up: the platform lists them in its dashboard only")
 
 
 def _routes(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ what the SDK could not read. It never retries; the core does.
 
 from __future__ import annotations
 
+import email.utils
 import hashlib
 import threading
 import time
@@ -52,12 +53,17 @@ class Credentials:
     url: str
 
 
-def check_installed() -> None:
-    """Raises PluginError if leptonai is missing or of a version that evalx does not know."""
+def installed() -> str:
+    """The version of leptonai. Raises PluginError if there is none."""
     try:
-        found = metadata.version("leptonai")
+        return metadata.version("leptonai")
     except metadata.PackageNotFoundError:
         raise PluginError("the Lepton executor needs leptonai, which is not installed", INSTALL) from None
+
+
+def check_installed() -> None:
+    """Raises PluginError if leptonai is missing or of a version that evalx does not know."""
+    found = installed()
     numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
     if not SUPPORTED[0] <= numbers < SUPPORTED[1]:
         wanted = f">={'.'.join(map(str, SUPPORTED[0]))},<{'.'.join(map(str, SUPPORTED[1]))}"
@@ -117,6 +123,14 @@ class Workspace:
         """GET /workspace, as plain data."""
         found: dict[str, Any] = self._do("ask for the workspace", lambda: self._client.info().model_dump(mode="json"))
         return found
+
+    def clock(self) -> float | None:
+        """What the workspace said of the time in its last answer to this thread, in seconds since the epoch; None if it said nothing."""
+        said = getattr(self._local, "response", None)
+        try:
+            return email.utils.parsedate_to_datetime(said.headers["Date"]).timestamp() if said is not None else None
+        except (KeyError, ValueError):
+            return None
 
     def node_groups(self) -> dict[str, str]:
         """Id → name."""

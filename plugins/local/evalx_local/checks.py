@@ -31,6 +31,11 @@ def findings(run: RunContext, executor: LocalExecutor) -> Iterator[Finding]:
             f"execution.runtime is {runtime}, but there is no such program", f"install {runtime}, or set execution.runtime: process"
         )
         return
+    if run.settings.containerised and (problem := _not_answering(runtime)):
+        yield _error(
+            f"{runtime} does not answer: {problem}", f"{runtime} version must succeed for this user, or set execution.runtime: process"
+        )
+        return
     seen = set()
     checks = (*(_endpoint(run, executor, spec) for spec in run.plan.endpoints), *(_task(run, spec) for spec in run.plan.tasks))
     for check in checks:
@@ -128,6 +133,15 @@ def _references(run: RunContext, env: Mapping[str, EnvValue]) -> Iterator[Findin
                 secret_value(run, value)
             except ConfigError as error:
                 yield _error(str(error), error.hint)
+
+
+def _not_answering(runtime: str) -> str | None:
+    """Why it cannot be used: docker is there without its daemon, say."""
+    try:
+        done = subprocess.run([runtime, "version"], capture_output=True, text=True, timeout=IMAGE_TIMEOUT, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return None if done.returncode == 0 else ((done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"])[-1]
 
 
 def _image(run: RunContext, who: str, image: str | None) -> Iterator[Finding]:
