@@ -10,9 +10,10 @@ What stands here is loaded when it is used, so that `import evalx` costs nothing
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # type checkers know the name; importing typing would take longer than all else that the command line does first
 if TYPE_CHECKING:
+    from typing import Any
+
     from evalx.api import Run, RunStatus, TaskStatus, list_runs, open_run, resume, run
     from evalx.errors import ConfigError, EvalxError, ExitCode, RunInterrupted
     from evalx.model import Metric, Outcome, TaskResult

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -58,14 +59,16 @@ class Work:
 
     def wait(self, timeout: float | None) -> RunSummary:
         """The run's end: see `Run.wait`."""
-        with _signals_end_the_program():
+        with _deadly_signals(_leave):
             try:
                 return self._summary.result(timeout)
             except KeyboardInterrupt:
-                self.stop_and_wait("interrupted by SIGINT", ExitCode.SIGINT)
+                self._control.stop("interrupted by SIGINT", ExitCode.SIGINT)
+                self.rest()
                 raise
             except SystemExit:
-                self.stop_and_wait("interrupted by SIGTERM or SIGHUP", ExitCode.SIGTERM)
+                self._control.stop("interrupted by SIGTERM or SIGHUP", ExitCode.SIGTERM)
+                self.rest()
                 raise
 
     def cancel(self, *, now: bool) -> RunSummary:
@@ -73,13 +76,12 @@ class Work:
         self._control.stop("cancelled", now=now)
         return self.wait(None)
 
-    def stop(self, reason: str) -> None:
-        """Ask the run to end; returns at once."""
-        self._control.stop(reason)
+    def end(self) -> None:
+        """Ask the run to end with the program, which may have little time left; returns at once."""
+        self._control.stop("the program ended", now=True)
 
-    def stop_and_wait(self, reason: str, code: ExitCode | None = None) -> None:
-        """End the run; returns when everything is deleted, whatever came of it."""
-        self._control.stop(reason, code)
+    def rest(self) -> None:
+        """Until everything is deleted, whatever came of it."""
         self._summary.exception()
 
     def _drive(self) -> None:
@@ -113,24 +115,39 @@ def _end_all() -> None:
     live = tuple(_LIVE)
     if not live:
         return
-    names = " ".join(sorted(work.run_id for work in live if work.run_id))
-    print(f"evalx: the program ends, and run {names} with it; deleting what it has created", file=sys.stderr)
+    names = sorted(work.run_id for work in live if work.run_id)
+    print(f"evalx: the program ends, and run {' '.join(names)} with it; deleting what it has created", file=sys.stderr)
     try:
-        for work in live:
-            work.stop("the program ended")
-        for work in live:
-            work.stop_and_wait("the program ended")
+        with _deadly_signals(_Impatience(names).on_signal):
+            for work in live:
+                work.end()
+            for work in live:
+                work.rest()
     except KeyboardInterrupt:
-        print(f"evalx: something of run {names} may be alive: evalx cleanup {names}", file=sys.stderr)
+        print(f"evalx: something of run {' '.join(names)} may be alive: evalx cleanup {names[0]}", file=sys.stderr)
+
+
+class _Impatience:
+    """SIGTERM at the end of the program: whoever ends it will soon kill it, as notebook servers do after seconds. So another process is
+    started, which ends the runs in its place if it comes to that."""
+
+    def __init__(self, runs: Sequence[str]) -> None:
+        self._runs = list(runs)
+
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        nowhere = subprocess.DEVNULL
+        while self._runs:
+            argv = [sys.executable, "-m", "evalx.cli", "cancel", self._runs.pop()]
+            subprocess.Popen(argv, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
 
 
 @contextmanager
-def _signals_end_the_program() -> Iterator[None]:
-    """SIGTERM and SIGHUP kill a program that has no handler for them, and leave its runs behind; in the block they end it in order."""
+def _deadly_signals(handling: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """SIGTERM and SIGHUP kill a program that has no handler for them, and leave its runs behind; in the block they are handled so."""
     main = threading.current_thread() is threading.main_thread()
     deadly = [number for number in (signal.SIGTERM, signal.SIGHUP) if main and signal.getsignal(number) is signal.SIG_DFL]
     for number in deadly:
-        signal.signal(number, _leave)
+        signal.signal(number, handling)
     try:
         yield
     finally:

@@ -7,6 +7,8 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +195,32 @@ def test_a_signal_while_the_program_waits_ends_the_run_and_then_the_program(lab:
     assert lab.end(process).code == code
     assert lab.events()[-1]["state"] == "closed" and lab.events()[-1]["reason"].startswith("interrupted by")
     assert not lab.alive()
+
+
+def test_a_program_that_is_killed_while_it_ends_leaves_the_rest_to_another_process(lab: Any) -> None:
+    """As a notebook server does it: SIGTERM soon after the request, SIGKILL soon after that."""
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    name = lab.config(lab.task("first"), deployment={"argv": [sys.executable, "-c", deaf], "health_path": None})
+    process = program(lab, f"run = evalx.run({name!r})", "input()", stdin=subprocess.PIPE)
+    lab.until(lambda: any("deaf" in path.read_text() for path in lab.folder.glob("evalx-runs/*/endpoints/*/output.log")))
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    lab.until_event("deleting", "model")
+    process.send_signal(signal.SIGTERM)
+    lab.until(lambda: any({b"cancel", lab.run_id.encode()} <= set(command) for command in _commands()))
+    process.kill()
+    process.communicate(timeout=60)
+    lab.until(lambda: lab.events()[-1]["state"] == "closed" and not lab.alive())
+
+
+def _commands() -> Iterator[list[bytes]]:
+    """Command lines of all processes that name the program's interpreter."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            command = file.read_bytes().split(b"\0")
+            if command[0] == sys.executable.encode():
+                yield command
 
 
 def test_handlers_of_the_program_are_its_own_affair(lab: Any) -> None:

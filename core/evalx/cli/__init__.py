@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Sequence
+
+TYPE_CHECKING = False  # type checkers know the name; see evalx/__init__.py
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -12,10 +14,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Until the command line is there to answer a Ctrl-C, it just ends the process: Python would show where its imports had got to.
     """
-    here = threading.current_thread() is threading.main_thread()
-    early = here and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    early = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if early:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        except ValueError:  # not in the main thread, to which signals go
+            early = False
     from evalx.cli.app import main as run
 
     run(argv, early=early)
