@@ -28,7 +28,8 @@ HOUR = 3600.0
 POLL = 1.0
 """Most seconds between two looks at what a run has cost so far."""
 
-UNTOLD = "what the executor does not tell"
+UNTOLD = "?"
+"""Stands among shapes for what the executor does not tell."""
 
 
 @frozen
@@ -281,4 +282,6 @@ def forecast_in_words(told: Forecast) -> str:
 
 
 def _unknown(missing: tuple[str, ...]) -> str:
+    if UNTOLD in missing:
+        return "unknown (the executor does not tell what is billed)"
     return f"unknown (no price for {', '.join(missing)})"

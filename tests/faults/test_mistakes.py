@@ -189,6 +189,10 @@ def test_a_run_that_takes_too_long(lab: Any) -> None:
     done = run(lab, lab.config(lab.task("first"), lab.task("endless", str(lab.gate)), max_duration=4))
     assert done.code == 6 and "max_duration of 4 s reached" in done.err
     assert [row.split()[:2] for row in done.out.splitlines()[1:]] == [["first", "accuracy"], ["endless", "cancelled"]]
+    lab.gate.touch()
+    spent = lab.evalx("resume", "last")
+    assert spent.code == 6 and f"run {lab.run_id} has had its max_duration of 4 s" in spent.err
+    assert lab.evalx("resume", "last", "--max-duration", "10m").code == 0
 
 
 def test_a_task_that_scatters_processes(lab: Any) -> None:

@@ -88,6 +88,7 @@ class TestSoFar:
         made = evolve(plan(), endpoint_billing=(), task_billing=())
         cost = cost_of(made, [resource(made.endpoints[0], 0, gone=HOUR)], [])
         assert (cost.amount, cost.gpu_hours, cost.billed) == (None, None, True)
+        assert spent_in_words(cost) == "unknown (the executor does not tell what is billed), 1.00 endpoint hours"
 
     def test_what_is_not_billed_is_free(self) -> None:
         made = plan(Billing(), Billing())
