@@ -135,7 +135,7 @@ def _choice(
 ) -> ConfigChoice:
     choice = _any_choice(args, executor, config_dir, config_name, tasks)
     if choice.config is None and choice.config_name is None:
-        raise click.UsageError("Which config? Name a file or a shipped config. To try evalx: evalx run quickstart")
+        raise click.UsageError("Which config? Name a file or a shipped config. To try evalx: evalx run quickstart. Your own: evalx init")
     return choice
 
 
