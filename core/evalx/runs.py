@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -63,13 +63,21 @@ class RunSummary:
 @contextmanager
 def _signals_put_back() -> Iterator[None]:
     """A program that uses evalx gets its own handling of signals back."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = _handling_of_signals()
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handling in before.items():
-                signal.signal(number, handling if handling is not None else signal.SIG_DFL)
+        _put_back(before)
+
+
+def _handling_of_signals() -> Mapping[signal.Signals, Any]:
+    return {number: signal.getsignal(number) for number in SIGNALS}
+
+
+def _put_back(before: Mapping[signal.Signals, Any]) -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number, handling in before.items():
+            signal.signal(number, handling if handling is not None else signal.SIG_DFL)
 
 
 class Detached(Exception):
@@ -294,7 +302,7 @@ def _drive(
     driver = Driver(
         run, journal, hooks, settle=settle, fail_fast=fail_fast, ending=ending, worked=journal.worked(), watch=_cost_watch(run, journal)
     )
-    before = journal.record
+    before, handling = journal.record, _handling_of_signals()
     hooks.on_event(journal.run(RunState.ACTIVE if ending is None else RunState.CANCELLING, reason=ending))
     ended = asyncio.run(Interrupts(driver, terminal, control).execute())
     if ended is Ending.DETACHED:
@@ -309,6 +317,7 @@ def _drive(
         driver.fatal = driver.fatal or error
         summary = _summarise(run, journal, driver, abandoned)
     if ending is None and driver.stop_code not in SIGNALS.values() and driver.fatal is None:
+        _put_back(handling)  # all of the run is written down, and an exporter may take its time
         summary = evolve(summary, exports=_export(run, journal, summary))
     hooks.finish(summary.results)
     return summary

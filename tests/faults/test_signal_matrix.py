@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -152,8 +154,10 @@ class Forks:
 
     def close(self) -> None:
         for case in self._cases.values():
-            if case.code is None and case.pid:
-                os.kill(case.pid, signal.SIGKILL)
+            successors = [int(pid) for pid in re.findall(r"in the background, process (\d+)", case.said)]
+            for pid in [*successors, *([case.pid] if case.code is None and case.pid else [])]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             case.close()
         self._process.communicate(timeout=WITHIN)
 

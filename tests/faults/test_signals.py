@@ -105,3 +105,36 @@ def test_a_signal_during_cleanup_is_no_excuse(lab: Any) -> None:
     lab.end(cleaning)
     assert lab.evalx("cleanup", "last").code == 0
     assert not lab.alive()
+
+
+SLEEPY = """
+import pathlib, time
+from attrs import frozen
+
+@frozen(kw_only=True)
+class Options:
+    pass
+
+class Exporter:
+    evalx_api = (1, 0)
+    Options = Options
+    file_name = "x.txt"
+
+    def export(self, run, destination, options):
+        pathlib.Path("exporting").touch()
+        time.sleep(60)
+"""
+
+
+def test_an_exporter_that_hangs_can_be_interrupted(lab: Any) -> None:
+    info = lab.folder / "site" / "sleepy-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sleepy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[evalx.exporters]\nsleepy = sleepy:Exporter\n")
+    (info.parent / "sleepy.py").write_text(SLEEPY)
+    environment = {**lab.environment, "PYTHONPATH": str(info.parent)}
+    process = lab.start("run", lab.config(lab.task("first")), "+export.sleepy={}", env=environment)
+    lab.until(lambda: (lab.folder / "exporting").exists())
+    process.send_signal(signal.SIGINT)
+    done = lab.end(process)
+    assert done.code == 0 and "the export to sleepy was interrupted" in done.err and not lab.alive(), "the run itself was over"
