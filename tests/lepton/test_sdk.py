@@ -16,7 +16,7 @@ from attrs import evolve
 
 from evalx.errors import AuthError, EvalxError, PluginError, TransientError
 from evalx_lepton import sdk, states
-from evalx_lepton.listing import Departures, Listing
+from evalx_lepton.listing import SHARED, Departures, Listing
 from evalx_lepton.problems import Conflict, NotFound, Refused, of_status, retry_after, translate
 from evalx_lepton.sdk import Credentials, Workspace, unknown
 from evalx_lepton.views import Endpoint, Snapshot
@@ -282,6 +282,21 @@ class TestListing:
                 listing.within(10)
             assert caught.value.retry_after == 3.0
         assert evolve(listing.since(time.monotonic()), asked=0.0) == Snapshot(asked=0.0)
+
+    def test_a_failure_is_not_the_answer_for_ever_to_who_asks_for_a_moment_that_has_passed(self) -> None:
+        answers: list[Any] = [TransientError("down"), Snapshot()]
+
+        def fetch() -> Snapshot[Endpoint]:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer  # type: ignore[no-any-return]
+
+        listing, born = Listing(fetch), time.monotonic()
+        with pytest.raises(TransientError):
+            listing.since(born)
+        time.sleep(2 * SHARED)
+        assert evolve(listing.since(born), asked=0.0) == Snapshot(asked=0.0)
 
     def test_who_looks_while_the_next_is_on_its_way_gets_the_last_one(self) -> None:
         under_way, go_on = threading.Event(), threading.Event()

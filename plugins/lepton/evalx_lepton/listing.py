@@ -18,6 +18,9 @@ LOOKS = 2
 AGAIN = 5.0
 """Seconds after which what was asked to go, and is still shown as if it had not been, is asked again."""
 
+SHARED = 0.2
+"""Seconds in which a failure is shared by all who ask."""
+
 LATE = 4
 """While a listing is on its way, one that is so many times too old will do: a look that waits would hold up a thread that has work."""
 
@@ -44,8 +47,13 @@ class Listing(Generic[View]):
         return self.since(now - seconds)
 
     def since(self, moment: float) -> Snapshot[View]:
-        """A listing that was asked for at that moment (monotonic seconds) or later."""
+        """A listing that was asked for at that moment (monotonic seconds) or later.
+
+        A failure is an answer only to those who ask at the same time: else one whose moment has passed would be told of it for ever.
+        """
         with self._turn:
+            if isinstance(self._answer, EvalxError):
+                moment = max(moment, time.monotonic() - SHARED)
             self._turn.wait_for(lambda: self._asked >= moment or not self._asking)
             if self._asked >= moment:
                 return self._told()

@@ -75,6 +75,9 @@ def translate(what: str, error: Exception, *secrets: str) -> EvalxError:
     status = getattr(response, "status_code", None) or getattr(error, "status_code", None) or _status_in(error)
     if isinstance(status, int) and status >= 400:
         text = _body(response) if response is not None else ""
+        asked = getattr(response, "request", None)
+        if status == 409 and (kind == "LogAPIError" or getattr(asked, "method", "") == "GET"):  # reading takes no name from anybody
+            return TransientError(f"{what}: HTTP 409: {_clean(text, secrets)}", _retry_after(error, response))
         return of_status(what, status, _clean(text, secrets), _retry_after(error, response))
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema | requests.exceptions.InvalidSchema):
         return Refused(f"{what}: the workspace's URL is not valid", LOGIN)

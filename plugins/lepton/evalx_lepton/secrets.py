@@ -79,7 +79,7 @@ class RunSecrets:
                 try:
                     workspace.delete_secret(name)
                     failpoints.reach("executor.secret.deleted")
-                except NotFound:
+                except (NotFound, Conflict):  # one that is in the way of something is asked to go again
                     continue
             return not left
 

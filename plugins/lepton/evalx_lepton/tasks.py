@@ -37,6 +37,8 @@ QUIET_START = 20.0
 
 DELETED = "somebody, or something, has deleted it; evalx resume {run} runs the task again"
 
+UNREADABLE = "list jobs: the answer holds something that leptonai cannot read"
+
 NO_REASON = "the platform gives no reason (hint: lep job events -i {id})"
 """Of a job that does not start."""
 
@@ -114,7 +116,10 @@ class Jobs:
         failed = self._unanswered.get(name)
         if failed is None:
             settled = self._born + self._settle
-            return self._backend.jobs.since(settled if time.monotonic() >= settled else self._born).named(name)
+            snapshot = self._backend.jobs.since(settled if time.monotonic() >= settled else self._born)
+            if not snapshot.named(name) and not snapshot.lacks(name):
+                raise TransientError(UNREADABLE)
+            return snapshot.named(name)
         due = failed + self._settle
         snapshot = self._backend.jobs.since(min(due, time.monotonic()))
         found = snapshot.named(name)
@@ -143,10 +148,13 @@ class Jobs:
         """The job: by its id; without one, the oldest of its name that is ours. Also one that was put away; but not one that is so new
         that a listing need not show it."""
         wanted = handle.data.get("id")
-        named = self._backend.alive_jobs.within(tick).named(handle.resource)
+        snapshot = self._backend.alive_jobs.within(tick)
+        named = snapshot.named(handle.resource)
         found = [job for job in named if (job.id == wanted if wanted else self._is_ours(job, handle))]
         if found:
             return min(found, key=lambda job: (job.created or 0.0, job.id))
+        if wanted is None and not named and not snapshot.lacks(handle.resource):
+            raise TransientError(UNREADABLE)
         return self._backend.workspace.job(wanted) if wanted and not self._is_young(handle) else None
 
     def _is_young(self, handle: TaskHandle) -> bool:
@@ -253,6 +261,10 @@ class Jobs:
                 self._backend.workspace.stop_job(job_id)
             except NotFound:
                 return True
+            except Conflict as error:
+                job = self._backend.workspace.job(job_id)
+                if job is not None and job_phase(job.state) in _RUNNING:
+                    raise TransientError(str(error)) from None
         return True
 
     def cleanup(self, handle: TaskHandle, tick: float) -> bool:

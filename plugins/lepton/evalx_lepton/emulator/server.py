@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import shutil
 import socket
 import tempfile
@@ -20,8 +21,9 @@ import uvicorn
 
 from evalx_lepton.emulator.app import PREFIX, make_app
 from evalx_lepton.emulator.containers import WORKSPACE
+from evalx_lepton.emulator.faults import CallFaults
 from evalx_lepton.emulator.guard import Connections
-from evalx_lepton.emulator.settings import EmulatorSettings
+from evalx_lepton.emulator.settings import EmulatorSettings, Fault
 from evalx_lepton.emulator.workspace import Workspace, new_token
 
 ADDRESS_FILE = "address.json"
@@ -72,6 +74,10 @@ class Emulator:
     def history(self) -> list[str]:
         """What was created, changed and deleted, by whom, in order: `<account> create endpoint/<name>` and so on."""
         return self._workspace.history
+
+    def fail(self, *faults: Fault) -> None:
+        """From now on calls go wrong like this, instead of as the settings say."""
+        self._workspace.call_faults = CallFaults(faults, random.Random(self.settings.seed))  # noqa: S311 -- to be the same every time
 
     def alive(self) -> list[str]:
         """What exists: `endpoint/<name>`, `job/<id>`, `secret/<name>`, in order. Finished jobs exist until deleted or archived."""
