@@ -87,6 +87,18 @@ def test_commands_and_their_options_exist(block: Block) -> None:
         assert used <= known, f"{words}: {used - known}"
 
 
+def headings_that_quote() -> list[str]:
+    """What evalx says, by the headings of the page about what goes wrong."""
+    headings = re.findall(r"^### (.*)$", (DOCS / "how-to/troubleshooting.md").read_text(), re.MULTILINE)
+    return [message for heading in headings for message in re.findall(r"`([^`]+)`", heading)]
+
+
+@pytest.mark.parametrize("message", headings_that_quote())
+def test_evalx_really_says_so(message: str) -> None:
+    source = "\n".join(file.read_text() for folder in ("core", "plugins/local") for file in (ROOT / folder).rglob("*.py"))
+    assert [part for part in message.split("…") if part.strip() not in source] == []
+
+
 def test_the_last_step_of_ci_is_the_test_command_of_the_readme() -> None:
     script = (ROOT / ".ci/run").read_text().rstrip().splitlines()
     assert script[-1] in [line for block in blocks(ROOT / "README.md") for line in block.text.splitlines()]
