@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 from attrs import frozen
 
 from evalx.errors import RunBusy
+
+_STAT_FLAGS, _EXITING = 6, 0x4
+"""In /proc/PID/stat after the name: which field has the kernel's flags of the process, and the flag PF_EXITING (linux/sched.h)."""
 
 HEARTBEAT_LIMIT = 120.0
 """Seconds after its last heartbeat in which a process that cannot be seen from here counts as alive."""
@@ -104,6 +108,17 @@ def _birth(pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None if Path("/proc/self/stat").exists() else _birth_elsewhere(pid)
     return None if state in "ZX" else fields[18]
+
+
+def is_dying(pid: int) -> bool:
+    """Whether the process was killed and is not gone yet; True where that cannot be told."""
+    try:
+        flags = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[_STAT_FLAGS])
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (OSError, ValueError, IndexError):
+        return True
+    pending = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:"))]
+    return bool(flags & _EXITING) or any(mask >> (signal.SIGKILL - 1) & 1 for mask in pending)
 
 
 def _is_stopped(pid: int) -> bool:

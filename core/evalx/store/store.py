@@ -21,7 +21,8 @@ from evalx.store.lease import Holder
 from evalx.store.records import ResourceRecord, RunRecord, TaskRecord, dumps
 from evalx.store.states import Cleanliness, RunState, TaskState
 
-DYING_SECONDS = 1.0
+DYING_SECONDS, HEALTHY_SECONDS = 1.0, 0.1
+"""How long a process that owns a run is watched for its end, if it was killed, and if there is no sign of that."""
 
 
 class Store:
@@ -86,9 +87,9 @@ class Store:
 
     def _let_die(self, run_id: str) -> None:
         """A process that was just killed may take a moment to be gone: do not call the run busy for that."""
-        deadline = time.monotonic() + DYING_SECONDS
+        began = time.monotonic()
         while (holder := self.holder(run_id)) is not None and holder.alive and holder.local and holder.pid != os.getpid():
-            if time.monotonic() > deadline:
+            if time.monotonic() - began > (DYING_SECONDS if lease.is_dying(holder.pid) else HEALTHY_SECONDS):
                 return
             time.sleep(0.02)
 

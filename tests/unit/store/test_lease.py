@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ import pytest
 
 from evalx.errors import ExitCode, RunBusy
 from evalx.model import RunPlan
-from evalx.store import Store
+from evalx.store import Store, lease
 from evalx.store.lease import HEARTBEAT_LIMIT
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
@@ -176,3 +177,14 @@ def test_processes_may_create_the_database_at_once(evalx_home: Path, spawn: Spaw
     for opener in openers:
         tell(opener)
     assert [read(opener) for opener in openers] == ["0"] * 4
+
+
+def test_a_killed_process_is_seen_to_be_dying() -> None:
+    """A killed process that is traced, or busy in the kernel, may last; a sleeping one is gone at once, and then there is none."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert not lease.is_dying(process.pid)
+    process.kill()
+    process.communicate()
+    assert lease.is_dying(process.pid)
