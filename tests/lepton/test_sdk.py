@@ -48,6 +48,7 @@ def answering() -> Iterator[Callable[[Callable[[str, str], Answer]], Workspace]]
     def make(answer: Callable[[str, str], Answer | None]) -> Workspace:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # one packet for each answer, or each would wait for the acknowledgement of its first part
 
             def log_message(self, *_: object) -> None:
                 pass

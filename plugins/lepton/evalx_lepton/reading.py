@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from evalx_lepton.views import Endpoint, Job, Snapshot, View
@@ -48,6 +48,17 @@ def _marks(item: Any) -> dict[str, str]:
 
 def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
+
+
+def read_all(items: Sequence[Any], read: Callable[[Any], View]) -> list[tuple[Any, View]]:
+    """Items of the SDK with what evalx sees of them; without those that lack what even the SDK takes for optional, such as a name."""
+    found = []
+    for item in items:
+        try:
+            found.append((item, read(item)))
+        except (AttributeError, TypeError):
+            continue
+    return found
 
 
 def item_id(item: Any) -> str:

@@ -19,7 +19,7 @@ from attrs import field, frozen
 from evalx.errors import PluginError, TransientError
 from evalx_lepton.happenings import Happening, container_ends, ended, happenings, warnings
 from evalx_lepton.problems import LOGIN, NoCredentials, NotFound, Refused, of_status, translated, validation
-from evalx_lepton.reading import endpoint_view, item_id, job_view, snapshot
+from evalx_lepton.reading import endpoint_view, item_id, job_view, read_all, snapshot
 from evalx_lepton.views import Endpoint, Job, Reason, Snapshot, StoredSecret
 
 T = TypeVar("T")
@@ -186,9 +186,9 @@ class Workspace:
 
     def endpoints(self) -> Snapshot[Endpoint]:
         def ask() -> Snapshot[Endpoint]:
-            found = self._client.deployment.list_all()
-            views = [endpoint_view(item) for item in found if not (item.spec and item.spec.is_pod)]
-            return snapshot(views, self._raw(), [item_id(item) for item in found])
+            read = read_all(self._client.deployment.list_all(), endpoint_view)
+            views = [view for item, view in read if not (item.spec and item.spec.is_pod)]
+            return snapshot(views, self._raw(), [item_id(item) for item, _ in read])
 
         return self._do("list endpoints", ask)
 
@@ -248,8 +248,9 @@ class Workspace:
             found = self._client.job.list_all(job_query_mode=mode, q=part_of_name, page=page, page_size=PAGE)
             items, known = self._raw(), len(views)
             raw += items
-            read += [item_id(item) for item in found]
-            views |= {str(item.metadata.id_): job_view(item) for item in found}
+            for item, view in read_all(found, job_view):
+                read.append(item_id(item))
+                views[view.id] = view
             if len(items) < PAGE or len(views) == known:
                 break
         return snapshot([view for view in views.values() if part_of_name in view.name], raw, read)
