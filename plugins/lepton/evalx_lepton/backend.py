@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from evalx.errors import ConfigError
@@ -12,7 +13,7 @@ from evalx_lepton.listing import Listing
 from evalx_lepton.sdk import Workspace
 from evalx_lepton.secrets import RunSecrets
 from evalx_lepton.settings import LeptonSettings
-from evalx_lepton.views import Endpoint, Job, Reason
+from evalx_lepton.views import Endpoint, Job, Reason, Snapshot, View
 
 if TYPE_CHECKING:
     from evalx.context import RunContext
@@ -35,9 +36,14 @@ class Backend:
         self._last_why = float("-inf")
         self._secrets = RunSecrets(run, wanted_secrets)
         name = f"evalx-{run.run_id}"
-        self.endpoints: Listing[Endpoint] = Listing(lambda: self.workspace.endpoints())
-        self.jobs: Listing[Job] = Listing(lambda: self.workspace.jobs(name, archived=True))
-        self.alive_jobs: Listing[Job] = Listing(lambda: self.workspace.jobs(name, archived=False))
+        # One thread reads all listings: the memory that large ones have taken stays with the thread that has read them.
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="evalx-lepton-listing")
+        self.endpoints: Listing[Endpoint] = Listing(lambda: self._read(lambda: self.workspace.endpoints()))
+        self.jobs: Listing[Job] = Listing(lambda: self._read(lambda: self.workspace.jobs(name, archived=True)))
+        self.alive_jobs: Listing[Job] = Listing(lambda: self._read(lambda: self.workspace.jobs(name, archived=False)))
+
+    def _read(self, fetch: Callable[[], Snapshot[View]]) -> Snapshot[View]:
+        return self._reader.submit(fetch).result()
 
     @property
     def workspace(self) -> Workspace:

@@ -97,7 +97,7 @@ class Workspace:
         return client
 
     def _remember(self, response: Any, *_args: Any, **_kwargs: Any) -> None:
-        self._local.response = response
+        self._local.response, self._local.date = response, response.headers.get("Date")
 
     def close(self) -> None:
         """Close the connections."""
@@ -126,10 +126,9 @@ class Workspace:
 
     def clock(self) -> float | None:
         """What the workspace said of the time in its last answer to this thread, in seconds since the epoch; None if it said nothing."""
-        said = getattr(self._local, "response", None)
         try:
-            return email.utils.parsedate_to_datetime(said.headers["Date"]).timestamp() if said is not None else None
-        except (KeyError, ValueError):
+            return email.utils.parsedate_to_datetime(getattr(self._local, "date", None) or "").timestamp()
+        except ValueError:
             return None
 
     def node_groups(self) -> dict[str, str]:
@@ -311,7 +310,10 @@ class Workspace:
     # ------------------------------------------------------------------ helpers
 
     def _do(self, what: str, call: Callable[[], T], *secrets: str) -> T:
-        return translated(what, call, self._token, *secrets)
+        try:
+            return translated(what, call, self._token, *secrets)
+        finally:
+            self._local.response = None  # else each thread would hold on to a listing of megabytes
 
     def _raw(self) -> list[Any]:
         """The items of the listing that this thread has just read, before the SDK took out what it cannot read."""
