@@ -190,6 +190,11 @@ CALLS = (
         faults=(Fault(403, method="POST", path="/deployments", message="quota exceeded: 8 of 8 GPUs in use"),),
     ),
     OfCalls(
+        *("A token that may not start jobs (403)", "no-jobs", "failed", "HTTP 403", "is it a token of this workspace", AT_ONCE),
+        code=4,
+        faults=(Fault(403, method="POST", path="/jobs"),),
+    ),
+    OfCalls(
         *("The platform does not answer for a while", "unavailable", "unknown", "HTTP 503", "", "goes on"),
         code=0,
         faults=(Fault(503, method="GET", path="/jobs", after=2, times=2),),

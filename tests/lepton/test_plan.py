@@ -135,7 +135,7 @@ class TestKeys:
         ("override", "said"),
         [
             ("+deployment.lepton_config.levitate=1", "unknown key"),
-            ("+deployment.lepton_config.api_tokens=[{value:plain}]", "host:NAME"),
+            ("+deployment.lepton_config.api_tokens=[{value:plain}]", "host:MY_TOKEN"),
             ("deployment.lepton_config.min_replicas=5", "less than"),
             ("+deployment.lepton_config.mounts=[{from:x}]", "a mount needs"),
             ("+deployment.lepton_config.mounts={cache:x}", "no key 'cache'"),

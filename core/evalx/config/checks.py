@@ -20,15 +20,21 @@ from evalx.errors import ConfigError
 
 HARNESSES = "evalx.harnesses"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET_HINT = "write host:NAME, where NAME is the environment variable that holds it; lit:… if this text is no secret"  # noqa: S105
 
 
 def check_values(tree: Mapping[str, Any], reader: Reader) -> None:
     """Environment mappings and secrets, wherever they stand in the resolved tree. Mistakes are noted in the reader."""
     for at in literal_secrets(tree):
-        reader.error(at, "a secret must not be written into a config", _SECRET_HINT)
+        reader.error(at, "a secret must not be written into a config", _edit(at))
     for at, mapping in environments(tree):
         _check_environment(reader, at, mapping)
+
+
+def _edit(at: KeyPath) -> str:
+    """The line to write instead of a secret, and the command that goes with it."""
+    key = str(at[-1])
+    name = key if _VARIABLE.fullmatch(key) and key.isupper() else "MY_" + re.sub(r"\W", "_", key).upper()
+    return f"write  {key}: host:{name}  and, where evalx runs: export {name}=…  (or lit: before it, if this text is no secret)"
 
 
 def check_meaning(sections: Typed, reader: Reader) -> None:

@@ -78,7 +78,9 @@ def _check_tokens(_instance: Any, attribute: Any, value: Any) -> None:
             continue
         if set(entry) != {"value"} or not isinstance(given, str) or not given.startswith(("host:", "lit:")):
             raise ValueError(
-                "write {value: host:NAME}, NAME being a variable of this machine, or {value_from: {token_name_ref: NAME}}", attribute
+                "a token must not be written into a config: write {value: host:MY_TOKEN}, and export MY_TOKEN=… where evalx runs; or "
+                "{value_from: {token_name_ref: NAME}}, NAME being a secret of the workspace. evalx adds a token of its own anyway",
+                attribute,
             )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evalx.config import Config
-from evalx.errors import ConfigError
+from evalx.errors import ConfigError, ConfigErrors
 
 Load = Callable[..., Config]
 Mistakes = Callable[..., list[ConfigError]]
@@ -158,3 +158,12 @@ def test_secrets_by_reference_are_fine_and_never_in_the_text(loaded: Load, monke
     text = SIMPLE.replace("name: ifeval", "name: ifeval, env_vars: {HF_TOKEN: 'host:HF_TOKEN', X_KEY: {value_from: {secret_name_ref: n}}}")
     config = loaded(text)
     assert "canary" not in config.text + str(config.tree)
+
+
+def test_a_literal_secret_is_answered_with_the_line_to_write(loaded: Load) -> None:
+    text = SIMPLE.replace("name: ifeval", "name: ifeval, env_vars: {HF_TOKEN: canary}")
+    with pytest.raises(ConfigErrors) as caught:
+        loaded(text)
+    assert "HF_TOKEN: host:HF_TOKEN" in str(caught.value.errors[0].hint)
+    assert "export HF_TOKEN=" in str(caught.value.errors[0].hint)
+    assert "canary" not in str(caught.value)
