@@ -99,6 +99,14 @@ def test_evalx_really_says_so(message: str) -> None:
     assert [part for part in message.split("…") if part.strip() not in source] == []
 
 
+@pytest.mark.parametrize("package", ["core/evalx", "plugins/lepton/evalx_lepton"])
+def test_the_architecture_names_every_room(package: str) -> None:
+    rooms = [path for path in (ROOT / package).iterdir() if path.is_dir() or path.suffix == ".py"]
+    names = {path.stem + "/" * path.is_dir() for path in rooms if not path.name.startswith("__")}
+    told = set(re.findall(r"`([a-z_]+/?)`", (DOCS / "architecture.md").read_text()))
+    assert {name for name in names if not {name, name.rstrip("/")} & told} == set()
+
+
 def test_the_last_step_of_ci_is_the_test_command_of_the_readme() -> None:
     script = (ROOT / ".ci/run").read_text().rstrip().splitlines()
     assert script[-1] in [line for block in blocks(ROOT / "README.md") for line in block.text.splitlines()]
