@@ -17,6 +17,7 @@ from attrs import define, evolve, field
 
 from evalx.errors import ConfigError
 from evalx.model import EndpointHandle, EnvValue, Handle, Outcome, RunPlan, Secret, Site, Spec, TaskCommand, TaskResult, TaskSpec
+from evalx.redaction import hold, mask_files
 
 if TYPE_CHECKING:
     from evalx.manager import RunManager
@@ -94,7 +95,9 @@ class RunContext:
         from evalx.store.key import state_key
 
         mac = hmac.digest(state_key(), f"{self.run_id}:{purpose}".encode(), "sha256")
-        return base64.urlsafe_b64encode(mac).decode().rstrip("=")
+        token = base64.urlsafe_b64encode(mac).decode().rstrip("=")
+        hold(f"{purpose} token", token)
+        return token
 
     def environment(self, env: Mapping[str, EnvValue]) -> dict[str, str]:
         """The variables with every reference replaced by its value. For a process about to start; never for a log or a file."""
@@ -120,9 +123,12 @@ class RunContext:
 
         exit_code: of its command, if it had one. outcome, reason: given where the executor knows better (cancelled, timed out, lost);
         they win over what the files say. A pass needs a result file that parses, whatever the exit code says.
+
+        Before they are read, secrets in the task's files are overwritten with asterisks.
         """
         from evalx.results import conclude
 
+        mask_files(self.task_dir(task))
         return conclude(
             self.plugins.harness(task.harness),
             task,

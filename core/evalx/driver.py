@@ -26,6 +26,7 @@ from evalx.facade import Hooks
 from evalx.ledger import Ledger, Resource
 from evalx.model import EndpointHandle, EndpointSpec, Handle, Outcome, Spec, TaskHandle, TaskResult, TaskSpec
 from evalx.patience import Patience
+from evalx.redaction import mask_files
 from evalx.store import Journal
 from evalx.store.states import ResourceState, RunState
 
@@ -430,6 +431,8 @@ class Driver:
         else:
             failpoints.reach("delete.proven")
             self.ledger.record(resource, ResourceState.GONE)
+        folder = self.run.endpoint_dir(handle) if isinstance(handle, EndpointHandle) else self.run.task_dir(handle.spec)
+        await asyncio.to_thread(mask_files, folder, "*.log")
 
     def _unsettled(self, resource: Resource) -> float:
         """Seconds in which it may still appear, after a create call of unknown outcome. Those of a process that is gone count from this

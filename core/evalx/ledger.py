@@ -20,6 +20,7 @@ from evalx.context import Report, RunContext
 from evalx.errors import EvalxError, StoreError
 from evalx.facade import Hooks
 from evalx.model import EndpointHandle, EndpointSpec, Handle, Outcome, RunPlan, Spec, TaskHandle, TaskResult, TaskSpec
+from evalx.redaction import redact
 from evalx.results import write_result
 from evalx.store import Journal
 from evalx.store.states import ResourceState, TaskState
@@ -177,6 +178,8 @@ class Ledger:
 
     async def keep(self, result: TaskResult) -> None:
         """Write a result: first into the run directory, then into the store."""
+        if result.reason:
+            result = evolve(result, reason=redact(result.reason))
         spec, state = result.spec, STATE_OF[result.outcome]
         self._task_states[spec.index] = state
         self.results[spec.index] = result

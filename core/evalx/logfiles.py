@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from evalx.errors import ConfigError
 from evalx.model import EndpointSpec, Spec
+from evalx.redaction import redact
 from evalx.results import clean
 from evalx.store import RunRecord, Store
 
@@ -30,7 +31,13 @@ def _log_in(folder: Path) -> Path | None:
 def lines_of(path: Path, count: int | None) -> list[str]:
     """The last lines (None: all), fit for a terminal."""
     with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
-        return [clean(text) for text in deque(lines, maxlen=count)]
+        return _harmless(deque(lines, maxlen=count))
+
+
+def _harmless(lines: Iterable[str]) -> list[str]:
+    """Without what acts on a terminal, and then, since it may have been hidden by that, without secrets."""
+    found = [clean(text) for text in lines]
+    return redact("\n".join(found)).split("\n") if found else []
 
 
 class Appended:
@@ -58,7 +65,7 @@ class Appended:
             new = log.read()
         end = new.rfind(b"\n") + 1
         self._at += end
-        return [clean(text) for text in new[:end].decode("utf-8", "replace").split("\n")[:-1]]
+        return _harmless(new[:end].decode("utf-8", "replace").split("\n")[:-1])
 
 
 def wanted(record: RunRecord, name: str | None, endpoint: bool) -> list[Spec]:
@@ -80,7 +87,7 @@ def past_lines(store: Store, record: RunRecord, spec: Spec, count: int | None) -
     path = log_of(record.directory, spec)
     if path is not None:
         return lines_of(path, count)
-    return list(deque((clean(text) for text in from_executor(store, record, spec, follow=False)), maxlen=count))
+    return _harmless(deque(from_executor(store, record, spec, follow=False), maxlen=count))
 
 
 def from_executor(store: Store, record: RunRecord, spec: Spec, follow: bool) -> Iterator[str]:

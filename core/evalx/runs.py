@@ -29,6 +29,8 @@ from evalx.manager import RunManager
 from evalx.manifest import write_manifest
 from evalx.model import Event, Finding, Outcome, RunPlan, TaskResult
 from evalx.plan import make_plan
+from evalx.redaction import refer
+from evalx.serial import to_json
 from evalx.store import Journal, RunRecord, Store
 from evalx.store.states import Cleanliness, RunOutcome, RunState
 
@@ -232,6 +234,7 @@ def context_of(
 
     Raises PluginError.
     """
+    refer(to_json(plan))
     executor_class = catalog.load("evalx.executors", plan.executor)
     settings = settings if settings is not None else structure(executor_class.Settings, dict(plan.execution))
     named = [(name, catalog.load("evalx.plugins", name)()) for name in plan.plugins]

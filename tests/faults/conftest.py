@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,12 @@ class Lab:
         """The run's events so far; none if there is no run yet."""
         files = list(self.folder.glob("*/*/events.jsonl"))
         return [json.loads(line) for file in files for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    def events_of(self, name: str) -> list[dict[str, Any]]:
+        """The events about that task or endpoint, from the database."""
+        with closing(sqlite3.connect(self.state / "evalx.db")) as db:
+            rows = db.execute("SELECT state, reason FROM events WHERE name = ? ORDER BY seq", (name,)).fetchall()
+        return [{"state": state, "reason": reason} for state, reason in rows]
 
     def until_event(self, state: str, name: str = "") -> None:
         """Waits for an event of that state (and name)."""

@@ -64,6 +64,8 @@ def test_the_run_directory_fills_up(lab: Any, small_disk: Path) -> None:
     done = lab.evalx("run", name, "--display", "none")
     assert done.code not in (0, 7), done.err
     assert "No space left on device" in done.err and not lab.alive()
+    flooded = next(event for event in lab.events_of("flood") if event["state"] == "failed")
+    assert flooded["reason"].startswith("exit code 1") and "no room left on the disk" in flooded["reason"]
     (small_disk / "ballast").unlink()
     assert lab.evalx("results", "last").out.splitlines()[1].startswith("first  accuracy")
     resumed = lab.evalx("resume", "last", "--display", "none")

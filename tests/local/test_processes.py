@@ -216,6 +216,15 @@ def test_a_pid_that_was_used_again_is_not_ours(start: Start) -> None:
         stranger.wait()
 
 
+def test_setting_the_clock_changes_nothing(start: Start) -> None:
+    """The kernel counts a process's start from boot: its time of day moves when the clock is set."""
+    place, data = start("exec sleep 60")
+    assert ProcessRuntime().poll(place, {**data, "started": data["started"] - 7 * 3600}).running
+    older = {key: value for key, value in data.items() if key != "birth"}
+    assert ProcessRuntime().poll(place, older).running
+    assert not ProcessRuntime().poll(place, {**older, "started": data["started"] - 7 * 3600}).running
+
+
 def test_look_alikes_are_never_touched(start: Start) -> None:
     place, data = start("sleep 60")
     name = place.name

@@ -69,11 +69,12 @@ def _follow(store: Store, record: RunRecord, specs: list[Spec], count: int | Non
     """Write what is there and then what is added, until no process works on the run any more."""
     from evalx.display.text import clean
     from evalx.logfiles import Appended, from_executor, log_of
+    from evalx.redaction import redact
     from evalx.standing import is_alive
 
     if len(specs) == 1 and log_of(record.directory, specs[0]) is None and _has_handle(store, record, specs[0]):
         for text in from_executor(store, record, specs[0], follow=True):
-            click.echo(clean(text))
+            click.echo(redact(clean(text)))
         return
     logs = [(spec, Appended(record.directory, spec, count)) for spec in specs]
     alive = True

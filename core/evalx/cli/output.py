@@ -16,19 +16,25 @@ SCHEMA = 1
 
 
 def emit(data: Mapping[str, Any]) -> None:
-    """One JSON object on stdout, with the version of its format."""
-    click.echo(json.dumps({"schema": SCHEMA, **data}, indent=2))
+    """One JSON object on stdout, with the version of its format, and without secrets."""
+    from evalx.redaction import redacted
+
+    click.echo(json.dumps({"schema": SCHEMA, **redacted(data)}, indent=2))
 
 
 def write(lines: Iterable[str]) -> None:
     """Lines of a result, on stdout."""
+    from evalx.redaction import redact
+
     for text in lines:
-        click.echo(text)
+        click.echo(redact(text))
 
 
 def tell(text: str = "") -> None:
     """A message, on stderr."""
-    click.echo(text, err=True)
+    from evalx.redaction import redact
+
+    click.echo(redact(text), err=True)
 
 
 def create_file(path: Path, text: str, hint: str) -> None:

@@ -20,6 +20,7 @@ from evalx.config.source import Document, KeyPath, document_of, read_document, t
 from evalx.config.structure import Reader, suggestion
 from evalx.errors import ConfigError, ConfigErrors
 from evalx.model import ExportSpec
+from evalx.redaction import refer
 
 _LOCK = threading.Lock()
 """Hydra and OmegaConf have global switches and registries; one composition at a time touches them."""
@@ -128,6 +129,7 @@ def _compose(
     with _LOCK:
         composed = compose(primary, folders, overrides, executor)
         tree = resolve(composed.config, composed.origins.where)
+    refer(tree)
     return tree, unresolved(composed.config), composed.origins
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from evalx.results.logs import last_line
 
 TIMEOUT_EXIT = 124
 """What `timeout` exits with when the task's time was up."""
+
+NO_ROOM = 64 * 1024
+"""Bytes below which a disk counts as full."""
 
 _KILLED = {128 + signal.SIGKILL, 128 + signal.SIGTERM, -signal.SIGKILL, -signal.SIGTERM}
 
@@ -40,7 +44,8 @@ def conclude(
     """
     files, missing = artifacts(directory)
     judged, metrics, why = _judge(harness, task, directory, exit_code, outcome, _elapsed(started, ended))
-    notes = (reason or why, missing)
+    full = f"there is no room left on the disk of {directory}" if judged is not Outcome.PASSED and _is_full(directory) else None
+    notes = (reason or why, missing, full)
     text = "; ".join(note for note in notes if note) or None
     return TaskResult(task, judged, metrics, files, text, started, ended)
 
@@ -58,6 +63,15 @@ def _judge(
         return Outcome.PASSED, harness.parse(task, directory / "results"), None
     except ResultError as error:
         return Outcome.NO_RESULT, (), _with_log(error.message, directory)
+
+
+def _is_full(directory: Path) -> bool:
+    """Whether that is why a task could neither finish nor say so."""
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < NO_ROOM or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 def _elapsed(started: float | None, ended: float | None) -> float | None:

@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from evalx.errors import RunNotFound, StoreError
 from evalx.model import Json, RunPlan, TaskResult, TaskSpec
+from evalx.redaction import refer
 from evalx.results.store import RESULT_FILE, read_result
 from evalx.serial import from_json
 from evalx.store import Store
@@ -81,7 +82,9 @@ def run_in(directory: Path, closed: bool | None = None) -> KeptRun:
 
 def _plan(path: Path) -> RunPlan:
     try:
-        return from_json(RunPlan, json.loads(path.read_text(encoding="utf-8")))
+        data = json.loads(path.read_text(encoding="utf-8"))
+        refer(data)
+        return from_json(RunPlan, data)
     except Exception as error:
         # Whatever a damaged file makes json or cattrs raise.
         raise StoreError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from evalx.redaction import redact
 from evalx.results.files import open_regular
 
 MAX_LINE = 500
@@ -41,7 +42,8 @@ def tail(path: Path, lines: int) -> list[str]:
         del found[0]
     if found and not found[-1]:
         del found[-1]
-    return [clean(line)[:MAX_LINE] for line in found[-lines:]] if lines > 0 else []
+    shown = redact("\n".join(map(clean, found[-lines:] if lines > 0 else ())))
+    return [line[:MAX_LINE] for line in shown.split("\n")] if lines > 0 and found else []
 
 
 def last_line(directory: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -65,9 +66,10 @@ class Database:
         """Opens or creates. Raises StoreError if that fails, if a newer evalx wrote it, or if it is corrupt and was put aside."""
         self.path = path
         self._lock = threading.RLock()
+        self._inode: int | None = None
         self._connection: sqlite3.Connection | None = None
         with self._explained():
-            _create_private(path)
+            self._create(path)
             self._inode = path.stat().st_ino
             self._connection = _connect(path)
             try:
@@ -108,8 +110,35 @@ class Database:
             raise StoreError(f"{self.path} is closed")
         return self._connection
 
+    def _create(self, path: Path) -> None:
+        """If there is no database, make one: the folder 0700, the file 0600 (SQLite gives its side files the same).
+
+        It appears with its tables or not at all, so an empty file is a damaged one, whatever emptied it.
+        """
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            self._inode = path.stat().st_ino
+            os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+            if not path.stat().st_size:
+                raise self._put_aside("it is empty")
+            return
+        self._inode = None
+        if Path(f"{path}-wal").exists() and not path.exists():
+            # What SQLite would take for the end of a new database.
+            raise self._put_aside("its main file is missing")
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent, ignore_cleanup_errors=True) as folder:
+            part = Path(folder, path.name)
+            os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _fill(part)
+            try:
+                os.link(part, path)
+            except FileExistsError:
+                return  # another process was faster
+            except OSError:
+                part.rename(path)  # a file system without links
+
     def _prepare(self) -> None:
-        """Create the tables in a new file; refuse one from the future or one that is damaged."""
+        """Refuse a file from the future or one that is damaged."""
         connection = self._open()
         version = _version(connection)
         if version > SCHEMA_VERSION:
@@ -117,12 +146,8 @@ class Database:
                 f"{self.path} was written by a newer evalx (schema {version}, this one knows {SCHEMA_VERSION})",
                 "pip install --upgrade evalx",
             )
-        if version == 0:
-            with self.transaction():
-                if _version(connection) == 0:
-                    for statement in SCHEMA.split(";\n"):
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if version < SCHEMA_VERSION:
+            raise self._put_aside("it has no tables of evalx")
         problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
             raise self._put_aside(problem)
@@ -153,11 +178,12 @@ class Database:
         now = f"{time.strftime('%Y%m%dT%H%M%S')}.{time.time_ns() % 10**9:09}"
         aside = self.path.with_name(f"{self.path.name}.corrupt-{now}")
         with suppress(OSError):
-            if self.path.stat().st_ino == self._inode:
+            if (self.path.stat().st_ino if self.path.exists() else None) == self._inode:
                 for suffix in ("", "-wal", "-shm"):
                     with suppress(FileNotFoundError):
                         Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
-        where = f"it was put aside as {aside}" if aside.exists() else "it could not be put aside"
+        moved = aside.exists() or Path(f"{aside}-wal").exists()
+        where = f"it was put aside as {aside}" if moved else "it could not be put aside"
         return StoreError(
             f"{self.path} is damaged ({problem}); {where}. What it knew of runs is not available to evalx any more",
             "each run's own folder is untouched: plan.json and events.jsonl name what it created. "
@@ -165,10 +191,17 @@ class Database:
         )
 
 
-def _create_private(path: Path) -> None:
-    """The folder 0700, the file 0600; SQLite gives its side files the same."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+def _fill(path: Path) -> None:
+    """Make the tables, on disk when this returns."""
+    connection = _connect(path)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in SCHEMA.split(";\n"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
 
 
 def _connect(path: Path) -> sqlite3.Connection:

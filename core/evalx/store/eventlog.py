@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -49,10 +50,29 @@ class EventLog:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             size, seq = _intact(self._path.read_bytes())
+            if seq and not any(self._source(seq - 1)):
+                size, seq = self._keep_what_is_ahead(), 0
             os.ftruncate(self._file, size)
             _write(self._file, self._source(seq))
         except OSError as error:
             self._give_up(error)
+
+    def _keep_what_is_ahead(self) -> int:
+        """The file knows more than the database, which an older copy or a lost end of it must have replaced: nothing of it is thrown away.
+
+        Returns the size of the new file.
+        """
+        import structlog
+
+        assert self._file is not None
+        aside = self._path.with_name(f"{self._path.name}.ahead-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
+        self._path.rename(aside)
+        os.close(self._file)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        structlog.get_logger("evalx").warning(
+            "the database has forgotten events of this run; what they tell of may be alive: evalx cleanup --all-runs", kept=str(aside)
+        )
+        return 0
 
     def _give_up(self, error: OSError) -> None:
         self.close()

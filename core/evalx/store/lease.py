@@ -88,6 +88,12 @@ def _busy(run_id: str, current: Holder) -> RunBusy:
     )
 
 
+def identity(pid: int) -> str | None:
+    """What tells a live process from every other one, on whatever machine and after whatever restart; None if there is none."""
+    birth = _birth(pid)
+    return None if birth is None else f"{_machine()} {birth}"
+
+
 @cache
 def _machine() -> str:
     """What a pid is unique in: this boot of this kernel, and the namespace of pids (a container has its own)."""

@@ -11,6 +11,7 @@ from attrs import frozen
 
 from evalx.errors import StoreError
 from evalx.model import Event, Handle, RunPlan, Spec, TaskResult, TaskSpec
+from evalx.redaction import redact, refer
 from evalx.serial import from_json, handle_from_json, spec_from_json, to_json
 from evalx.store.states import Cleanliness, ResourceState, RunOutcome, RunState, TaskState
 
@@ -79,12 +80,17 @@ def dumps(value: Any) -> str:
 
 
 def printable(text: str | None) -> str | None:
-    """Reasons may quote a process's output: bytes that are no text must not make them unstorable."""
-    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+    """Reasons may quote a process's output: bytes that are no text must not make them unstorable, and secrets stay out."""
+    return None if text is None else redact(text.encode("utf-8", "backslashreplace").decode())
 
 
 def kind_of(spec: Spec) -> str:
     return "task" if isinstance(spec, TaskSpec) else "endpoint"
+
+
+def _plan(data: Any) -> RunPlan:
+    refer(data)
+    return from_json(RunPlan, data)
 
 
 def run_record(row: sqlite3.Row) -> RunRecord:
@@ -97,7 +103,7 @@ def run_record(row: sqlite3.Row) -> RunRecord:
         cleanliness=Cleanliness(row["cleanliness"]),
         created=row["created"],
         updated=row["updated"],
-        plan=from_json(RunPlan, json.loads(row["plan"])),
+        plan=_plan(json.loads(row["plan"])),
         exit_code=row["exit_code"],
     )
 

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalx.errors import ConfigError, EvalxError
+from evalx.store.lease import identity
 from evalx_lepton.sdk import Credentials
 
 if TYPE_CHECKING:
     import psutil
 
 START_PATIENCE, STOP_PATIENCE = 60.0, 30.0
-SAME_START = 2.0
-"""Seconds by which the start time of one process may seem to differ between two looks."""
 
 
 def emulator_folder(run_directory: Path) -> Path:
@@ -92,7 +91,7 @@ def _process(address: dict[str, Any] | None) -> psutil.Process | None:
         process = psutil.Process(address["pid"]) if address else None
         if process is None or process.status() == psutil.STATUS_ZOMBIE:
             return None
-        return process if abs(process.create_time() - (address or {})["started"]) < SAME_START else None
+        return process if identity(process.pid) == (address or {})["birth"] else None
     except (psutil.NoSuchProcess, KeyError):
         return None
 

@@ -282,9 +282,9 @@ class Endpoints:
             return
         file = LogFile(self._run.endpoint_dir(handle) / "output.log")
         try:
-            for lines in islice(
-                pages(self._backend.workspace, "endpoint", handle.resource, int((time.time() - MAX_AGE) * 10**9)), LOG_PAGES
-            ):
+            workspace = self._backend.workspace
+            start = int((workspace.now() - MAX_AGE) * 10**9)
+            for lines in islice(pages(workspace, "endpoint", handle.resource, start), LOG_PAGES):
                 file.add([text for _, text in lines])
         except EvalxError:
             return  # a log is nice to have; the endpoint's end is not put off for it

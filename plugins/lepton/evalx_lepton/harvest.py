@@ -74,7 +74,7 @@ class Harvest:
         return self.frames.complete
 
     def _read_history(self) -> None:
-        created = self._job.created or time.time() - 7 * 24 * 3600
+        created = self._job.created or self._workspace.now() - 7 * 24 * 3600
         start = max(self._newest - OVERLAP, int((created - BEFORE) * 10**9))
         known = self._newest
         for lines in pages(self._workspace, "job", self._job.id, start):
@@ -120,7 +120,7 @@ def pages(workspace: Workspace, kind: str, name: str, start: int) -> Iterator[li
     """
     limit, at_start = LIMIT, Counter[str]()
     while True:
-        page = workspace.log_page(kind, name, start, int((time.time() + AFTER) * 10**9), limit)
+        page = workspace.log_page(kind, name, start, int((workspace.now() + AFTER) * 10**9), limit)
         seen = Counter(at_start)
         fresh = []
         for moment, text in page:

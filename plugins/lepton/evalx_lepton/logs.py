@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -50,7 +49,7 @@ def _what(workspace: Workspace, handle: Handle) -> tuple[str, str | None]:
 def _past(workspace: Workspace, kind: str, name: str) -> Iterator[str]:
     """The history; where there is none, what the replicas still show."""
     found = False
-    start = int((time.time() - MAX_AGE) * 10**9)
+    start = int((workspace.now() - MAX_AGE) * 10**9)
     try:
         for page in pages(workspace, kind, name, start):
             for _, text in page:

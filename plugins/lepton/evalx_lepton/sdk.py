@@ -11,12 +11,14 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from typing import Any, TypeVar
 
 from attrs import field, frozen
 
 from evalx.errors import PluginError, TransientError
+from evalx.redaction import hold
 from evalx_lepton.happenings import Happening, container_ends, ended, happenings, warnings
 from evalx_lepton.problems import LOGIN, NoCredentials, NotFound, Refused, of_status, translated, validation
 from evalx_lepton.reading import endpoint_view, item_id, job_view, read_all, snapshot
@@ -77,8 +79,10 @@ class Workspace:
         """credentials: None for those of the environment or of `lep login`. Raises AuthError, PluginError. Makes no call."""
         check_installed()
         self._local = threading.local()
+        self._ahead = 0.0
         self._client = self._connect(credentials, width)
         self._token = str(self._client.auth_token)
+        hold("the workspace's token", self._token)
 
     def _connect(self, credentials: Credentials | None, width: int) -> Any:
         from leptonai.api.v2.client import APIClient
@@ -98,6 +102,12 @@ class Workspace:
 
     def _remember(self, response: Any, *_args: Any, **_kwargs: Any) -> None:
         self._local.response, self._local.date = response, response.headers.get("Date")
+        with suppress(TypeError, ValueError):
+            self._ahead = email.utils.parsedate_to_datetime(response.headers.get("Date")).timestamp() - time.time()
+
+    def now(self) -> float:
+        """Seconds since the epoch by the platform's clock, in whose time its logs are: that of this machine may be wrong, or be set."""
+        return time.time() + self._ahead
 
     def close(self) -> None:
         """Close the connections."""
@@ -278,7 +288,7 @@ class Workspace:
     def log_tail(self, kind: str, name: str, count: int) -> list[str]:
         """The last lines of the log history, oldest first."""
         what = {"name_or_job" if kind == "job" else "name_or_deployment": name}
-        now = time.time_ns()
+        now = int(self.now() * 10**9)
 
         def ask() -> list[tuple[int, str]]:
             span = {"start": str(now - TAIL_SPAN), "end": str(now + CLOCKS)}

@@ -164,7 +164,7 @@ class Jobs:
     def _waiting(self, handle: TaskHandle, job: Job, phase: Phase) -> TaskResult | None:
         """Report how it is doing; a result if it can never start."""
         reasons = []
-        late = phase is Phase.WAITING and job.created is not None and time.time() - job.created > QUIET_START
+        late = phase is Phase.WAITING and job.created is not None and self._backend.workspace.now() - job.created > QUIET_START
         if late:
             reasons = self._backend.why("job", job.id)
         hint = hint_for("job", reasons, self._run.run_id, job.name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from evalx.config.env import parse_env
 from evalx.errors import ConfigError
 from evalx.model import EnvValue, Secret
+from evalx.redaction import hold
 
 if TYPE_CHECKING:
     from evalx.context import RunContext
@@ -35,11 +36,13 @@ def secret_value(run: RunContext, secret: Secret) -> str:
         )
     path = Path(folder).expanduser() / secret.name
     try:
-        return path.read_text().removesuffix("\n")
+        value = path.read_text().removesuffix("\n")
     except OSError as error:
         raise ConfigError(
             f"secret {secret.name!r} cannot be read: {path}: {error.strerror}", f"write its value into {path}, mode 0600"
         ) from error
+    hold(secret.name, value)
+    return value
 
 
 def harness_env(settings: LocalSettings, harness: str) -> dict[str, EnvValue]:

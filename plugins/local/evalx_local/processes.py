@@ -21,6 +21,7 @@ from attrs import define, field
 
 from evalx import failpoints
 from evalx.model import Json
+from evalx.store.lease import identity
 from evalx_local.ports import Port
 from evalx_local.runtime import Job, Place, Status
 
@@ -34,9 +35,10 @@ SCRIPT = """
 trap : HUP INT TERM
 exit_code=$1
 cd -- "$2" && shift 2 && "$@"
-echo $? > "$exit_code.part" && mv -- "$exit_code.part" "$exit_code"
+printf '%-3d\n' $? 1<> "$exit_code.part" && mv -- "$exit_code.part" "$exit_code"
 """
-"""Runs a command. The trap lets the shell live on until the command has ended; the command itself gets the signals' defaults back."""
+"""Runs a command and writes its exit code into a file that has its room on the disk already, whatever the command has filled. The trap
+lets the shell live on until the command has ended; the command itself gets the signals' defaults back."""
 
 SHELL = ("/bin/bash", "-p") if Path("/bin/bash").exists() else ("/bin/sh",)
 """bash rather than sh, which drops variables whose names have dots; -p, since BASH_ENV is not meant for this shell."""
@@ -79,6 +81,7 @@ class ProcessRuntime:
 
         marks = {**job.marks, "EVALX_PORT": str(port.number)}
         place.started.write_text(marks["EVALX_SPEC"])
+        Path(f"{place.exit_code}.part").write_text(" " * 3 + "\n")
         process = psutil.Process(_spawn(place, job, {**os.environ, **job.env, **marks}, port))
         data = _data(process, marks["EVALX_SPEC"], port.number)
         while _is_alive(process) and not environment(process.pid):
@@ -126,7 +129,7 @@ def _spawn(place: Place, job: Job, env: Mapping[str, str], port: Port) -> int:
 
 
 def _data(process: psutil.Process, spec: str, port: int) -> Json:
-    return {"pid": process.pid, "started": process.create_time(), "spec": spec, "port": port}
+    return {"pid": process.pid, "birth": identity(process.pid), "started": process.create_time(), "spec": spec, "port": port}
 
 
 def _running(name: str) -> Json | None:
@@ -147,9 +150,16 @@ def _leader(data: Json) -> psutil.Process | None:
 
     with suppress(psutil.NoSuchProcess, KeyError):
         process = psutil.Process(data["pid"])
-        if abs(process.create_time() - data["started"]) < SAME_START and _is_alive(process):
+        if _is_alive(process) and _is_the_same(process, data):
             return process
     return None
+
+
+def _is_the_same(process: psutil.Process, data: Json) -> bool:
+    """By its birth, which stays when the clock is set; runs of older versions of evalx only know its time."""
+    if data.get("birth"):
+        return bool(identity(process.pid) == data["birth"])
+    return bool(abs(process.create_time() - data["started"]) < SAME_START)
 
 
 def _processes(name: str, leader: psutil.Process | None = None, log: Path | None = None) -> list[psutil.Process]:

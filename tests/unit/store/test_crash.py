@@ -87,6 +87,23 @@ def test_the_event_file_is_mended_on_opening(run: Path, damage: Callable[[str], 
         assert [json.loads(line)["seq"] for line in (run / "events.jsonl").read_text().splitlines()] == [1, 2, 3, 4, 5]
 
 
+def test_events_that_the_database_has_forgotten_are_kept(run: Path, evalx_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An older copy of the database was put back, or its write-ahead log has lost its end."""
+    before = (evalx_home / "evalx.db").read_bytes()
+    with Store() as store, store.open(RUN) as journal:
+        journal.note("warning", reason="it was created")
+    for path in evalx_home.glob("evalx.db-*"):
+        path.unlink()
+    (evalx_home / "evalx.db").write_bytes(before)
+    with Store() as store, store.open(RUN) as journal:
+        journal.note("warning", reason="it goes on")
+    (aside,) = run.glob("events.jsonl.ahead-*")
+    assert "it was created" in aside.read_text()
+    said = capsys.readouterr()
+    assert "cleanup --all-runs" in said.out + said.err
+    assert [json.loads(line)["seq"] for line in (run / "events.jsonl").read_text().splitlines()] == [1, 2]
+
+
 def test_a_run_whose_directory_was_deleted_can_still_be_opened(run: Path) -> None:
     for path in run.iterdir():
         path.unlink()

@@ -182,7 +182,9 @@ class TestUnusable:
 
 
 class TestDamaged:
-    @pytest.mark.parametrize("content", [b"this is no database" * 400, b"SQLite format 3\0" + b"\xff" * 8000], ids=["text", "torn header"])
+    @pytest.mark.parametrize(
+        "content", [b"", b"this is no database" * 400, b"SQLite format 3\0" + b"\xff" * 8000], ids=["empty", "text", "torn header"]
+    )
     def test_it_is_put_aside_and_reported(self, evalx_home: Path, content: bytes) -> None:
         evalx_home.mkdir()
         (evalx_home / "evalx.db").write_bytes(content)
@@ -195,6 +197,33 @@ class TestDamaged:
         assert not (evalx_home / "evalx.db").exists()
         with Store() as fresh:
             assert fresh.runs() == []
+
+    @pytest.mark.parametrize("left", ["nothing of it", "its beginning"])
+    def test_what_is_left_of_a_database_is_never_taken_for_a_new_one(
+        self, evalx_home: Path, make_plan: MakePlan, tmp_path: Path, left: str
+    ) -> None:
+        """A crash of the machine, a full disk or a careless hand has emptied or removed the file; the write-ahead log is still there."""
+        with Store() as store:
+            store.create(make_plan(), tmp_path / "run", "").close()
+            wal = (evalx_home / "evalx.db-wal").read_bytes()
+        (evalx_home / "evalx.db-wal").write_bytes(wal)
+        if left == "its beginning":
+            (evalx_home / "evalx.db").write_bytes(b"")
+        else:
+            (evalx_home / "evalx.db").unlink()
+        with pytest.raises(StoreError, match=r"is damaged \((it is empty|its main file is missing)\); it was put aside as"):
+            Store()
+        (kept,) = evalx_home.glob("evalx.db.corrupt-*-wal")
+        assert kept.read_bytes() == wal
+        with Store() as fresh:
+            assert fresh.runs() == []
+
+    def test_the_database_of_something_else_is_put_aside(self, evalx_home: Path) -> None:
+        evalx_home.mkdir()
+        with closing(sqlite3.connect(evalx_home / "evalx.db")) as db:
+            db.execute("CREATE TABLE theirs (x)")
+        with pytest.raises(StoreError, match=r"no tables of evalx"):
+            Store()
 
     def test_a_damaged_page_is_found_before_anything_is_done(self, evalx_home: Path, make_plan: MakePlan, tmp_path: Path) -> None:
         with Store() as store, store.create(make_plan(tasks=200), tmp_path / "run", "") as journal:

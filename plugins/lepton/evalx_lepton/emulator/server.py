@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import uvicorn
 
+from evalx.store.lease import identity
 from evalx_lepton.emulator.app import PREFIX, make_app
 from evalx_lepton.emulator.containers import WORKSPACE
 from evalx_lepton.emulator.faults import CallFaults
@@ -101,11 +102,9 @@ class Emulator:
         }
 
     def address(self) -> dict[str, Any]:
-        """What the address file holds: url, workspace, token, and the process by its id and start time."""
-        import psutil
-
-        process = psutil.Process()
-        return {"url": self.url, "workspace": WORKSPACE, "token": self.token, "pid": process.pid, "started": process.create_time()}
+        """What the address file holds: url, workspace, token, and the process by its id and birth."""
+        birth = identity(os.getpid())
+        return {"url": self.url, "workspace": WORKSPACE, "token": self.token, "pid": os.getpid(), "birth": birth}
 
     def write_address(self) -> Path:
         """Write the address file, which others wait for; it goes when the emulator ends in order."""
