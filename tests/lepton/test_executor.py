@@ -45,7 +45,9 @@ class TestFromBeginningToEnd:
 
     @pytest.mark.parametrize("emulator", [{"log_collection": False}, {"log_lag": 1.0}, {"log_resolution": 10**9}, {"list_lag": 0.3}])
     def test_results_come_home_whatever_the_log_is_like(self, world: Worlds, emulator: dict[str, Any]) -> None:
-        code = "import json\nfor n in range(12000): print('line', n)\nopen('results/big', 'wb').write(__import__('os').urandom(200000))\n"
+        # No more lines in one second than a page has: what is above that of one moment, no page can show.
+        code = "import json, time\nfor n in range(12000): print('line', n, flush=not n % 4000); n % 4000 or time.sleep(0.7)\n"
+        code += "open('results/big', 'wb').write(__import__('os').urandom(200000))\n"
         task = program(code + QUIET_RESULT)
         here = world([server()], [task], emulator=emulator)
         result = here.result(here.submit(task, here.ready()))
