@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tarfile
@@ -20,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from evalx.harnesses.api import ResultError
+from evalx.model import Artifact
 from evalx_lepton import frames
 from evalx_lepton.frames import FrameReader, unpack
 from evalx_lepton.job import SCRIPT, payload
@@ -146,6 +148,16 @@ def add(tar: tarfile.TarFile, member: tarfile.TarInfo, data: bytes = b"") -> Non
     tar.addfile(member, io.BytesIO(data))
 
 
+def named(name: str) -> tarfile.TarInfo:
+    return tarfile.TarInfo(name)
+
+
+def directory(name: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type = tarfile.DIRTYPE
+    return member
+
+
 def packed(fill: Callable[[tarfile.TarFile], object]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
@@ -181,16 +193,58 @@ class TestReading:
         with pytest.raises(ResultError, match="incomplete"):
             reader.frames()
 
-    @pytest.mark.parametrize("wrong", [{"digest": "0" * 64}, {"size": 1}, {"count": 1}])
-    def test_what_is_not_as_its_header_says(self, wrong: dict[str, object]) -> None:
-        with pytest.raises(ResultError):
+    @pytest.mark.parametrize(
+        ("wrong", "said"),
+        [
+            ({"digest": "0" * 64}, "^the results in the job's log were damaged on their way: their SHA-256 is not what"),
+            ({"size": 1}, "were damaged"),
+            ({"count": 1}, "^the results in the job's log are not 1 lines, as their header says$"),
+        ],
+    )
+    def test_what_is_not_as_its_header_says(self, wrong: dict[str, object], said: str) -> None:
+        with pytest.raises(ResultError, match=said):
             read("\n".join(framed(GOOD, **wrong))).frames()
+
+    def test_what_is_no_base64_is_said_to_be(self) -> None:
+        first, *rest = framed(GOOD)
+        with pytest.raises(ResultError, match=r"^the results in the job's log are no base64$"):
+            read("\n".join([first, rest[0] + "!", *rest[1:]])).frames()
 
     def test_a_foreign_key_is_text(self) -> None:
         reader = FrameReader(KEY)
         assert not any(reader.feed(line) for line in framed(GOOD, key="f" * 20))
-        with pytest.raises(ResultError, match="holds no results"):
+        with pytest.raises(ResultError, match=r"^the job's log holds no results$"):
             reader.frames()
+
+    def test_frames_are_not_for_people_to_read(self) -> None:
+        reader = FrameReader(KEY)
+        assert all(reader.feed(line) for line in framed(GOOD))
+        assert not reader.feed("EVALX-FRAME and other text")
+
+    def test_how_much_is_missing_is_told(self) -> None:
+        lines = framed(GOOD)
+        with pytest.raises(ResultError, match=f"incomplete: 2 of {len(lines) - 2} lines$"):
+            read("\n".join(lines[:3])).frames()
+        with pytest.raises(ResultError, match=r"incomplete: 1 of an unknown number of lines$"):
+            read(lines[1]).frames()
+
+    def test_an_empty_line_counts_as_one(self) -> None:
+        first, *rest = framed(b"", count=1)
+        assert read("\n".join([first, f"EVALX-FRAME {KEY}.1 1:", *rest])).frames().archive == b""
+
+    def test_more_than_a_hundred_attempts_are_not_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(frames, "MAX_SETS", 2)
+        reader = FrameReader(KEY)
+        for attempt, data in (("1", b"one"), ("2", b"two"), ("3", b"three")):
+            assert all(reader.feed(line) for line in framed(data, attempt))
+        assert reader.frames().archive == b"two"
+
+    def test_more_lines_than_an_archive_can_have_are_not_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        lines = framed(GOOD)
+        monkeypatch.setattr(frames, "MAX_LINES", len(lines) - 2)
+        assert read("\n".join(lines)).frames().archive == GOOD
+        monkeypatch.setattr(frames, "MAX_LINES", len(lines) - 3)
+        assert not read("\n".join(lines)).complete
 
     def test_the_last_complete_attempt_counts(self) -> None:
         newer = archive(("results/a.json", b"new"))
@@ -238,6 +292,78 @@ class TestUnpacking:
             "results/a.json",
             "results/deep/b",
         ]
+
+    def test_a_new_folder_and_what_an_earlier_attempt_left(self, tmp_path: Path) -> None:
+        folder = tmp_path / "new" / "task"
+        (folder / "results.part" / "half").mkdir(parents=True)
+        data = packed(
+            lambda tar: [add(tar, directory("results")), add(tar, directory("results/a/b")), add(tar, named("results/c/d/e"), b"x")]
+        )
+        assert unpack(data, folder) == ()
+        assert unpack(data, folder / "deeper" / "still") == ()
+        assert sorted(path.relative_to(folder).as_posix() for path in folder.iterdir()) == ["deeper", "results"]
+        assert (folder / "results" / "a" / "b").is_dir()
+        assert stat.S_IMODE((folder / "results" / "c" / "d" / "e").stat().st_mode) == 0o600
+
+    def test_an_archive_of_nothing_is_no_results_and_no_error(self, tmp_path: Path) -> None:
+        assert unpack(archive(), tmp_path) == ()
+        assert list((tmp_path / "results").iterdir()) == []
+
+    def test_what_was_left_is_named_and_what_is_not_well_formed_is_not(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        digest = "0123456789abcdef" * 4
+        lines = [f"{digest} 12 results/a b", f"{digest} 0 \udcff".encode("utf-8", "surrogateescape")]
+        wrong = [f"{digest}0 1 x", f"{digest[1:]} 1 x", f"{digest} -1 x", f"{digest} 1", f"{digest} 1 ", f"{digest.upper()} 1 x", "", "x"]
+        data = b"\n".join(line if isinstance(line, bytes) else line.encode() for line in [*wrong, *lines])
+        members = ((frames.LEFT, data), ("results/c", b"1"))
+        left = (Artifact("results/a b", 12, digest), Artifact("\\xff", 0, digest))
+        assert unpack(archive(*members), tmp_path) == left
+        assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["c"]
+        monkeypatch.setattr(frames, "MAX_ARCHIVE", len(data) - len(lines[1]))
+        assert unpack(archive(*members), tmp_path) == left[:1]
+
+    def test_a_list_of_what_was_left_that_is_no_file_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ResultError, match=r"'\.evalx-left' among the results is outside"):
+            unpack(special(tarfile.SYMTYPE, frames.LEFT), tmp_path)
+
+    def test_a_sparse_file_is_refused(self, tmp_path: Path) -> None:
+        member = named("results/a")
+        member.pax_headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": "1000000000", "GNU.sparse.numblocks": "1"}
+        with pytest.raises(ResultError, match=r"^'results/a' among the results is no plain file$"):
+            unpack(packed(lambda tar: add(tar, member, b"x")), tmp_path)
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("parent", "^'results/../../evil' among the results is outside their folder$"),
+            ("symlink", "^'results/x' among the results is no plain file$"),
+            ("no archive", "^the results in the job's log cannot be unpacked: .*gzip"),
+        ],
+    )
+    def test_why_one_is_refused(self, name: str, said: str, tmp_path: Path) -> None:
+        with pytest.raises(ResultError, match=said):
+            unpack(HOSTILE[name], tmp_path)
+
+    def test_no_more_is_read_than_is_allowed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A bomb must not be in memory before it is refused: what counts is what is asked of the decompressor."""
+        monkeypatch.setattr(frames, "MAX_UNPACKED", 3 * 2**20)
+        with gzip.open(io.BytesIO(gzip.compress(b"x" * 5 * 2**20))) as unzipped:
+            bounded = frames._Bounded(unzipped)
+            assert [len(bounded.read(size)) for size in (0, 1, 2**20)] == [0, 1, 2**20]
+            assert len(bounded.read(2 * 2**20 - 1)) == 2 * 2**20 - 1  # as much as is allowed, and no byte more
+            for size in (10**9, -1, None):
+                with pytest.raises(ResultError, match=r"^the results are larger than 3 MiB$"):
+                    bounded.read(size)
+            assert unzipped.tell() <= 3 * 2**20 + 1
+
+    @pytest.mark.parametrize("size", [-1, None, 10**9])
+    def test_a_read_without_a_size_is_bounded_too(self, size: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(frames, "MAX_UNPACKED", 2**20)
+        with gzip.open(io.BytesIO(gzip.compress(b"x" * 5 * 2**20))) as unzipped:
+            with pytest.raises(ResultError):
+                frames._Bounded(unzipped).read(size)
+            assert unzipped.tell() == 2**20 + 1
+        with gzip.open(io.BytesIO(gzip.compress(b"x" * 2**20))) as unzipped:
+            assert len(frames._Bounded(unzipped).read(size)) == 2**20
 
     @pytest.mark.parametrize("name", HOSTILE)
     def test_hostile_archives_are_refused_and_change_nothing(self, name: str, tmp_path: Path) -> None:

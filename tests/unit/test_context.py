@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import re
 import stat
 from pathlib import Path
@@ -9,8 +11,10 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from evalx.context import NAME_LENGTH, Report
 from evalx.errors import ConfigError, StoreError
-from evalx.model import EndpointSpec, Secret, TaskSpec
+from evalx.model import EndpointHandle, EndpointSpec, Secret, TaskSpec
+from evalx.store.key import _make, state_key
 from evalx.testing import InMemoryExecutor, make_run
 
 
@@ -61,3 +65,88 @@ def test_a_missing_host_variable_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     assert run.environment({"A": "x", "B": Secret("host:EVALX_TEST_PRESENT")}) == {"A": "x", "B": "value"}
     with pytest.raises(ConfigError, match="EVALX_TEST_ABSENT"):
         run.environment({"A": Secret("host:EVALX_TEST_ABSENT")})
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [("gsm8k", "-gsm8k"), ("MMLU Pro_5", "-mmlu-pro-5"), ("--a..b--", "-a-b"), ("", ""), ("···", ""), ("aé9z", "-a-9z")],
+)
+def test_names_are_made_of_run_kind_index_attempt_and_a_readable_rest(tmp_path: Path, name: str, slug: str) -> None:
+    run = make_run(tmp_path, InMemoryExecutor())
+    assert run.resource_name(EndpointSpec(name, 3, "v", "m")) == f"evalx-{run.run_id}-e3{slug}"
+    assert run.resource_name(TaskSpec(name, 3, "h", "e", attempt=2)) == f"evalx-{run.run_id}-t3r2{slug}"
+
+
+def test_a_long_name_is_cut_and_never_at_a_hyphen(tmp_path: Path) -> None:
+    run = make_run(tmp_path, InMemoryExecutor())
+    stem = f"evalx-{run.run_id}-e0-"
+    room = NAME_LENGTH - len(stem)
+    assert NAME_LENGTH == 36
+    assert run.resource_name(EndpointSpec("x" * 60, 0, "v", "m")) == stem + "x" * room
+    assert run.resource_name(EndpointSpec("x" * (room - 1) + "-yz", 0, "v", "m")) == stem + "x" * (room - 1)
+
+
+def test_labels_name_the_run_the_resource_and_its_spec(tmp_path: Path) -> None:
+    run, spec = make_run(tmp_path, InMemoryExecutor()), EndpointSpec("a", 0, "v", "m", {"z": 1, "a": 2})
+    digest = run.spec_hash(spec)
+    assert run.labels(spec) == {"EVALX_RUN": run.run_id, "EVALX_RESOURCE": run.resource_name(spec), "EVALX_SPEC": digest}
+    assert re.fullmatch("[0-9a-f]{16}", digest)
+    assert digest == run.spec_hash(EndpointSpec("a", 0, "v", "m", {"a": 2, "z": 1})), "the order of options is no difference"
+
+
+def test_folders_are_numbered_and_readable(tmp_path: Path) -> None:
+    run = make_run(tmp_path, InMemoryExecutor())
+    endpoint = EndpointHandle(EndpointSpec("Llama 3.1_8B", 12, "v", "m", attempt=1), "x")
+    assert run.endpoint_dir(endpoint) == run.directory / "endpoints" / "012-Llama-3.1_8B-r1"
+    assert run.endpoint_dir(endpoint).is_dir()
+    for name, slug in {"..a/b!!": "a-b", "x" * 80: "x" * 60}.items():
+        assert run.task_dir(TaskSpec(name, 5, "h", "e")) == run.directory / "tasks" / f"005-{slug}"
+
+
+def test_a_token_is_the_hmac_of_run_and_purpose(tmp_path: Path, evalx_home: Path) -> None:
+    run = make_run(tmp_path, InMemoryExecutor())
+    token = run.token("endpoints")
+    mac = hmac.digest((evalx_home / "key").read_bytes(), f"{run.run_id}:endpoints".encode(), "sha256")
+    assert base64.urlsafe_b64decode(token + "=") == mac
+
+
+def test_the_key_is_kept_from_others_and_made_once(evalx_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVALX_STATE_DIR", str(evalx_home / "deep" / "er"))
+    key = state_key()
+    assert len(key) == 32 and state_key() == key
+    assert stat.S_IMODE((evalx_home / "deep" / "er").stat().st_mode) == 0o700
+    _make(evalx_home / "deep" / "er" / "key")  # as a process does that saw no key a moment ago
+    assert state_key() == key
+    assert [path.name for path in (evalx_home / "deep" / "er").iterdir()] == ["key"]
+
+
+def test_a_key_that_cannot_be_made_is_named(evalx_home: Path) -> None:
+    evalx_home.write_text("a file where the folder should be")
+    with pytest.raises(StoreError, match=f"^the key {evalx_home / 'key'} can be neither read nor made: "):
+        state_key()
+
+
+def test_only_references_to_this_machine_are_read_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path, InMemoryExecutor())
+    monkeypatch.setenv("EVALX_TEST_PRESENT", "value")
+    with pytest.raises(ConfigError, match=r"^environment variable EVALX_TEST_PRESENT is not set$") as caught:
+        run.secret(Secret("secret:EVALX_TEST_PRESENT"))
+    assert caught.value.hint == "export EVALX_TEST_PRESENT=…"
+
+
+def test_reports_are_kept_by_resource_whoever_gives_them(tmp_path: Path) -> None:
+    run = make_run(tmp_path, InMemoryExecutor())
+    endpoint, task = EndpointSpec("a", 0, "v", "m"), TaskSpec("a", 0, "h", "a")
+    run.report(EndpointHandle(endpoint, "x"), "loading", "weights", 1, 4, 77, True)
+    run.report(task, "asking")
+    assert run.last_report(endpoint) == Report("loading", "weights", 1, 4, 77, True)
+    assert run.last_report(task) == Report("asking", None, None, None, None, None)
+    assert run.last_report(evolve(task, attempt=1)) is None
+
+
+def test_reports_look_alike_if_a_user_sees_no_difference() -> None:
+    report = Report("asking", "why", 1, 4, 77, True)
+    assert report.looks_like(evolve(report, activity=78)) and report.looks_like(evolve(report, queued=None))
+    assert not report.looks_like(None)
+    for change in ({"phase": "x"}, {"reason": None}, {"done": 2}, {"total": 5}):
+        assert not report.looks_like(evolve(report, **change))

@@ -244,3 +244,120 @@ def test_how_long_processes_have_worked_on_a_run(journal: Journal, clock: Clock)
     clock.seconds += 3600
     journal.note("warning", reason="exported")
     assert journal.worked() == 50
+
+
+class TestWhatIsTold:
+    """Every figure of an event and a record is where readers look for it."""
+
+    def test_of_a_resource(self, journal: Journal) -> None:
+        (spec,) = journal.plan.endpoints
+        event = journal.resource(spec, "r-model", ResourceState.DEGRADED, reason="cra\udce9sh", handle=EndpointHandle(spec, "r-model"))
+        assert (event.seq, event.time, event.run_id, event.reason) == (2, 1e6, "abcdefghijk", "cra\\udce9sh")
+        assert event.data == {"resource": "r-model", "attempt": 0, "url": None}
+        (record,) = journal.resources()
+        assert (record.state, record.reason) == (ResourceState.DEGRADED, "cra\\udce9sh")
+        assert lines(journal)[-1]["reason"] == "cra\\udce9sh"
+
+    def test_of_a_task(self, journal: Journal) -> None:
+        task = journal.plan.tasks[1]
+        event = journal.task(task, TaskState.LOST, reason="cra\udce9sh", result=TaskResult(task, Outcome.LOST))
+        assert (event.kind, event.name, event.state, event.reason) == ("task", "task-1", "lost", "cra\\udce9sh")
+        assert event.data == {"endpoint": "model", "attempt": 0}, "metrics are told of scores alone"
+        record = journal.tasks()[1]
+        assert (record.state, record.reason, record.attempt) == (TaskState.LOST, "cra\\udce9sh", 0)
+
+    def test_of_the_run(self, journal: Journal, store: Store) -> None:
+        event = journal.run(RunState.CLOSED, outcome=RunOutcome.FAILED, cleanliness=Cleanliness.UNKNOWN, exit_code=7)
+        assert event.data == {"outcome": "failed", "cleanliness": "unknown", "exit_code": 7}
+        assert store.find("abcdefghijk").exit_code == 7 == journal.record.exit_code
+        assert journal.run(RunState.ACTIVE).data == {}
+        assert store.find("abcdefghijk").exit_code is None is journal.record.exit_code
+
+    def test_of_refusals(self, journal: Journal) -> None:
+        (spec,), task = journal.plan.endpoints, journal.plan.tasks[0]
+        journal.resource(spec, "r-model", ResourceState.INTENT)
+        with pytest.raises(StoreError) as renamed:
+            journal.resource(spec, "r-other", ResourceState.INTENT)
+        told = "endpoint model is known under another resource name; what exists under that one would be forgotten"
+        assert renamed.value.message == told
+        with pytest.raises(StoreError) as stranger:
+            journal.task(evolve(task, name="stranger", index=77), TaskState.RUNNING)
+        assert stranger.value.message == "task stranger is scored already, or not in the plan; its record stays as it is"
+        with pytest.raises(StoreError) as unscored:
+            journal.task(task, TaskState.SCORED)
+        assert unscored.value.message == "task task-0 cannot be scored without a passed result"
+
+
+def test_a_spec_that_changes_is_written_as_it_is_then(journal: Journal, store: Store) -> None:
+    """What is kept is the text of one object, not of one index or name."""
+    task = journal.plan.tasks[0]
+    journal.task(task, TaskState.SUBMITTED)
+    journal.task(task, TaskState.RUNNING)
+    assert journal.tasks()[0].spec == task
+    later = evolve(task, attempt=3, timeout=5.0)
+    journal.task(later, TaskState.PENDING)
+    assert journal.tasks()[0].spec == later
+
+
+def test_when_a_task_was_last_seen_to_begin(journal: Journal, clock: Clock) -> None:
+    first, second = journal.plan.tasks
+    assert journal.began(first) is None
+    for spec in (first, second, evolve(first, attempt=1), first):
+        journal.task(spec, TaskState.SUBMITTED)
+        clock.seconds += 10
+        journal.task(spec, TaskState.RUNNING)
+    journal.resource(first, "r", ResourceState.READY)
+    assert [journal.began(spec) for spec in (first, second, evolve(first, attempt=1), evolve(first, attempt=2))] == [
+        1e6 + 40,
+        1e6 + 20,
+        1e6 + 30,
+        None,
+    ]
+
+
+def test_a_task_that_begins_anew_has_no_start(journal: Journal) -> None:
+    task = journal.plan.tasks[0]
+    journal.task(task, TaskState.SUBMITTED)
+    journal.task(task, TaskState.PENDING)
+    assert journal.tasks()[0].started is None
+
+
+def test_progress_goes_to_the_newest_attempt_and_says_when(journal: Journal, clock: Clock) -> None:
+    (spec,) = journal.plan.endpoints
+    for attempt in range(2):
+        journal.resource(evolve(spec, attempt=attempt), f"r-{attempt}", ResourceState.CREATED)
+    clock.seconds += 3
+    data = {"subject": "endpoint", "phase": "loading", "done": 1, "total": 9}
+    event = journal.note("progress", "model", reason="cra\udce9sh", data=data)
+    assert (event.kind, event.name, event.state, event.reason, event.data) == ("progress", "model", "", "cra\\udce9sh", data)
+    old, new = journal.resources()
+    assert (old.phase, old.updated) == (None, 1e6)
+    assert (new.phase, new.done, new.total, new.reason, new.updated) == ("loading", 1, 9, "cra\\udce9sh", 1e6 + 3)
+
+
+def test_a_note_that_is_no_progress_changes_no_record(journal: Journal) -> None:
+    (spec,) = journal.plan.endpoints
+    journal.resource(spec, "r", ResourceState.READY, reason="as it was")
+    event = journal.note("warning", "model", reason="w", data={"phase": "loading"})
+    assert event.data == {"phase": "loading"}
+    assert journal.note("warning").data == {}
+    assert [(record.phase, record.reason) for record in journal.resources()] == [(None, "as it was")]
+
+
+def test_a_process_that_works_now_counts_until_its_last_event(journal: Journal, clock: Clock) -> None:
+    assert journal.worked() == 0
+    clock.seconds += 100
+    assert journal.worked() == 0
+    journal.run(RunState.ACTIVE)
+    assert journal.worked() == 0
+    clock.seconds += 7
+    journal.run(RunState.CLOSED)
+    assert journal.worked() == 7
+
+
+def test_a_closed_journal_has_given_its_run_up_and_closes_again(journal: Journal, store: Store) -> None:
+    assert store.holder("abcdefghijk") is not None
+    assert journal.directory == journal.record.directory and journal.plan == journal.record.plan
+    for _ in range(2):
+        journal.close()
+        assert store.holder("abcdefghijk") is None

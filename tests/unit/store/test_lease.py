@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -188,3 +189,76 @@ def test_a_killed_process_is_seen_to_be_dying() -> None:
     process.kill()
     process.communicate()
     assert lease.is_dying(process.pid)
+
+
+def test_each_kind_of_owner_has_its_own_advice(store: Store, run: str, spawn: Spawn) -> None:
+    owner = spawn("owner", run)
+    assert read(owner) == "open"
+    said = [refusal(store, run)]
+    os.kill(owner.pid, signal.SIGSTOP)
+    wait_for(lambda: psutil.Process(owner.pid).status() == psutil.STATUS_STOPPED)
+    holder = store.holder(run)
+    assert holder is not None and holder.alive and holder.stopped
+    said.append(refusal(store, run))
+    alter(store, machine="another", host="elsewhere")
+    said.append(refusal(store, run))
+    assert said == [
+        (f"run {run} is owned by process {owner.pid}, which is alive", f"wait for it, or: evalx cancel {run}"),
+        (
+            f"run {run} is owned by process {owner.pid}, which is alive, but stopped (by SIGSTOP or Ctrl-Z)",
+            f"kill -CONT {owner.pid} lets it go on; evalx cancel {run} ends it",
+        ),
+        (
+            f"run {run} is owned by process {owner.pid} on elsewhere, which was alive less than 120 s ago",
+            f"there: evalx cancel {run}; if that process is gone, try again in 120 s",
+        ),
+    ]
+    holder = store.holder(run)
+    assert holder is not None and not holder.stopped, "what is stopped elsewhere cannot be seen"
+
+
+def test_who_took_a_run_over_is_named(store: Store, run: str) -> None:
+    journal = store.open(run)
+    assert store.holder(run) is not None
+    with pytest.raises(RunBusy) as own:
+        store.open(run)
+    assert (own.value.message, own.value.hint) == (f"run {run} is already open in this process", "close its journal first")
+    alter(store, fence=99, host="elsewhere", pid=7)
+    with pytest.raises(RunBusy) as caught:
+        journal.note("warning")
+    assert (caught.value.message, caught.value.hint) == (f"run {run} was taken over by process 7 on elsewhere", f"evalx status {run}")
+    journal.close()
+    holder = store.holder(run)
+    assert holder is not None and holder.pid == 7, "a lease that another process holds is not given back"
+
+
+def test_an_owner_is_known_by_boot_and_namespace() -> None:
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    if not boot.exists():
+        pytest.skip("no /proc here")
+    assert lease._machine() == f"{boot.read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    assert lease._birth(os.getpid()) == Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    assert lease._birth(2**22 + 1) is None
+    assert not lease._is_stopped(2**22 + 1)
+
+
+def test_without_proc_the_time_of_creation_tells_processes_apart() -> None:
+    assert lease._birth_elsewhere(os.getpid()) == str(psutil.Process().create_time())
+    assert lease._birth_elsewhere(2**22 + 1) is None
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert lease._birth_elsewhere(child.pid) is None
+    child.wait()
+
+
+def refusal(store: Store, run: str) -> tuple[str, str | None]:
+    with pytest.raises(RunBusy) as caught:
+        store.open(run)
+    return caught.value.message, caught.value.hint
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
