@@ -65,7 +65,7 @@ def stage(name: str) -> Path:
         "pytest_add_cli_args": ("-m", "not slow"),
     }
     lines = [f"{key} =\n" + "".join(f"    {value}\n" for value in values) for key, values in settings.items()]
-    (folder / "setup.cfg").write_text("[mutmut]\ntimeout_multiplier = 12\ntrack_dependencies = false\n" + "".join(lines))
+    (folder / "setup.cfg").write_text("[mutmut]\ntimeout_multiplier = 6\ntrack_dependencies = false\n" + "".join(lines))
     return folder
 
 

@@ -14,6 +14,7 @@ from evalx import ledger as ledger_module
 from evalx.errors import EvalxError, StoreError
 from evalx.ledger import Ledger, Resource
 from evalx.model import EndpointHandle, EndpointSpec, Event, Outcome, TaskHandle, TaskResult, TaskSpec
+from evalx.results import read_result
 from evalx.store import Journal, Store
 from evalx.store.states import ResourceState, TaskState
 from evalx.testing import InMemoryExecutor, make_run
@@ -292,3 +293,52 @@ def test_a_replaced_attempt_tells_the_same_anew(desk: Desk) -> None:
 
     desk.do(work)
     assert len(desk.events("progress")) == 2
+
+
+def test_the_process_that_writes_knows_what_it_wrote(desk: Desk) -> None:
+    """Without reading it anew, as it goes on with the same ledger."""
+    ledger, resource = desk.ledger, desk.ledger.resource(FIRST, needed=True)
+
+    def left_to_do() -> tuple[list[TaskSpec], list[TaskSpec]]:
+        return tuple(ledger.open_tasks(desk.run.plan, ENDPOINT, ending) for ending in (False, True))  # type: ignore[return-value]
+
+    async def work(_: Ledger) -> None:
+        await ledger.intend(resource)
+        assert ledger.ran(FIRST) is None and left_to_do() == ([FIRST, SECOND], [FIRST, SECOND])
+        resource.handle = TaskHandle(FIRST, resource.name)
+        ledger.record(resource, ResourceState.READY)
+        assert resource.state is ResourceState.READY and resource.stored is resource.handle
+        await ledger.write(lambda: desk.journal.task(FIRST, TaskState.RUNNING))
+        assert ledger.ran(FIRST) is None
+        ledger.running(FIRST)
+        ledger.flush()
+        began = desk.journal.began(FIRST)
+        ran = ledger.ran(FIRST)
+        assert began is not None and ran is not None and 0.0 <= ran <= time.time() - began
+        result = TaskResult(FIRST, Outcome.FAILED, reason="no")
+        await ledger.keep(result)
+        assert ledger.results == {FIRST.index: result}
+        assert left_to_do() == ([FIRST, SECOND], [SECOND])
+        assert read_result(desk.run.task_dir(FIRST)) == result
+        await ledger.keep(passed(SECOND))
+        assert left_to_do() == ([FIRST], [])
+
+    desk.do(work)
+
+
+def test_dying_between_the_result_and_the_store_has_a_place(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached: list[str] = []
+    monkeypatch.setattr(ledger_module.failpoints, "reach", reached.append)
+    desk.do(lambda ledger: ledger.keep(passed(FIRST)))
+    assert reached[0] == "result.written"
+
+
+def test_a_write_that_nobody_waits_for_any_more_is_no_failure(desk: Desk) -> None:
+    async def work(ledger: Ledger) -> None:
+        ledger.write(lambda: desk.journal.task(FIRST, TaskState.RUNNING)).cancel()
+        ledger.flush()
+        await asyncio.sleep(0.01)
+
+    desk.do(work)
+    assert desk.failures == []
+    assert desk.journal.tasks()[0].state is TaskState.RUNNING
