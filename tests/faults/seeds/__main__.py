@@ -7,10 +7,12 @@ import json
 import os
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,9 @@ def main() -> int:
     scratch.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     numbers = [number for number in range(asked.first, asked.first + asked.seeds) if asked.executor in (None, plans.make(number).executor)]
-    reports = [report for line in _workers(numbers, asked, scratch) if (report := _told(json.loads(line)))]
+    reports: list[dict[str, Any]] = []
+    with suppress(KeyboardInterrupt):
+        reports.extend(_told(json.loads(line)) for line in _workers(numbers, asked, scratch))
     if not asked.keep:
         shutil.rmtree(scratch, ignore_errors=True)
     bad = [report for report in reports if report["problems"]]
@@ -85,6 +89,7 @@ def _workers(numbers: list[int], asked: argparse.Namespace, scratch: Path) -> An
                 os._exit(0)
         children.append(pid)
     os.close(writer)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended early, it tells what it has
     with os.fdopen(reader) as lines:
         yield from lines
     for pid in children:
