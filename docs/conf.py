@@ -1,7 +1,7 @@
 """The documentation as a web site: `python -m sphinx -W -b html docs docs/_build`.
 
 The pages are plain Markdown, read in the repository as well. What Sphinx wants beyond that is made here: the navigation from the lists of
-links in CONTENTS, captions from the titles of code blocks.
+links in CONTENTS, captions from the titles of code blocks, tables that fit a phone.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata
 
@@ -63,6 +64,14 @@ def _navigation(text: str) -> str:
     return "\n" + "".join(trees)
 
 
+def _mark_tables_of_keys(_app: Sphinx, page: nodes.document, _name: str) -> None:
+    """Their rows are shown one below the other where the screen is narrow."""
+    for table in page.findall(nodes.table):
+        if [cell.astext() for cell in table.findall(nodes.entry)][:3] == ["Key", "Type", "Default"]:
+            table["classes"].append("keys")
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("source-read", _prepare)
+    app.connect("doctree-resolved", _mark_tables_of_keys)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
