@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
-from urllib.parse import quote
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 
-from evalx.redaction import redact, redacted
+from evalx import redaction
+from evalx.redaction import forget, hold, mask_files, redact, redacted, refer
 
 VALUE = "s3cret/välue+1?"
 
 
 @pytest.fixture(autouse=True)
-def only(monkeypatch: pytest.MonkeyPatch) -> None:
+def only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No secret but the tests' own: the machine's may be anything."""
     for name in list(os.environ):
         if name not in ("HOME", "PATH", "EVALX_STATE_DIR"):
             monkeypatch.delenv(name)
+    forget()
+    yield
+    forget()
 
 
 @pytest.mark.parametrize("name", ["MY_TOKEN", "API_KEY", "a_secret", "Password1", "PASSWD", "AWS_CREDENTIALS"])
@@ -32,20 +40,30 @@ def test_other_variables_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     assert redact(f"before {VALUE} after") == f"before {VALUE} after"
 
 
-@pytest.mark.parametrize("value", [VALUE, "12345678", "a b/c d/e", "padding", "padding1", "padding12"])
-def test_urls_and_base64_hide_nothing(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_TOKEN", value + "-long")
-    value += "-long"
-    code = base64.b64encode(value.encode()).decode()
-    assert redact(f"https://x/{quote(value, safe='')}/y") == "https://x/<MY_TOKEN>/y"
-    assert redact(code.rstrip("=") + ".") == "<MY_TOKEN>."
-    assert redact(f"Basic {code}").rstrip("=") == "Basic <MY_TOKEN>"
+@pytest.mark.parametrize("value", [VALUE, "12345678", "a b/c d/e", "nonsense", "nonsense12", "a\"b\\c'd\ne", "\udcff\udcfe-bytes"])
+def test_no_way_of_writing_it_hides_it(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "MY_TOKEN", value)
+    data = value.encode("utf-8", "surrogateescape")
+    in_url = quote(data, safe="")
+    ways = [value, repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], data.hex(), data.hex().upper()]
+    ways += [in_url, quote(data), quote_plus(data), re.sub("%..", lambda code: code[0].lower(), in_url)]
+    for way in ways:
+        assert redact(f"[{way}]") == "[<MY_TOKEN>]"
 
 
-def test_a_value_that_is_no_text_is_hidden_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = b"\xff\xfe-not-utf-8"
-    monkeypatch.setitem(os.environ, "MY_TOKEN", os.fsdecode(raw))
-    assert redact(f"[{quote(raw, safe='')}] [{base64.b64encode(raw).decode().rstrip('=')}]") == "[<MY_TOKEN>] [<MY_TOKEN>]"
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("before", ["", "a", "ab", "user:", "user42:"])
+@pytest.mark.parametrize("after", ["", "z", "yz", "xyz"])
+@pytest.mark.parametrize("value", ["nonsense", "nonsense1", "nonsense12", "~~~???>>>~~~"])
+def test_base64_hides_nothing_wherever_in_it_it_stands(
+    value: str, before: str, after: str, encode: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", value)
+    text = encode(f"{before}{value}{after}".encode()).decode()
+    left = redact(text)
+    assert "<MY_TOKEN>" in left
+    around = len(encode(f"{before}{after}".encode())) + 4  # the characters that hold bits of the neighbours too
+    assert len(left.replace("<MY_TOKEN>", "")) <= around
 
 
 def test_values_of_fewer_than_eight_characters_are_too_common_to_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,3 +86,66 @@ def test_data_is_searched_to_its_leaves(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_what_cannot_be_encoded_is_made_printable() -> None:
     assert redacted(["ü", os.fsdecode(b"a\xff")]) == ["ü", "a\\udcff"]
+
+
+def test_what_a_config_refers_to_is_secret_whatever_its_name_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ONE", "TWO", "THREE", "FOUR", "FIVE"):
+        monkeypatch.setenv(name, f"value-of-{name.lower()}")
+    said = "value-of-one value-of-two value-of-three value-of-four value-of-five"
+    assert redact(said) == said
+    refer({"env": [{"A": "host:ONE"}, 5, ("host:TWO",)], "api_key_name": "THREE", "env_var_names": ["FOUR", 4], "text": "see host:FIVE"})
+    assert redact(said) == "<ONE> <TWO> <THREE> <FOUR> value-of-five"
+    forget()
+    assert redact(said) == said
+
+
+def test_what_is_held_is_hidden_and_the_longest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold("short", "abcdefgh")
+    hold("long", "abcdefgh-and-more")
+    hold("tiny", "abcdefg")
+    assert redact("abcdefgh abcdefgh-and-more abcdefg") == "<short> <long> abcdefg"
+    forget()
+    assert redact("abcdefgh") == "abcdefgh"
+
+
+def test_passwords_in_urls_are_hidden_there_and_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert redact("at https://me:pa%20ss@host/x and ftp://:p@h") == "at https://me:***@host/x and ftp://:***@h"
+    assert redact("no://password here:either@x") == "no://password here:either@x"
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:pass%20word-long@proxy:8080")
+    assert redact("I use pass word-long") == "I use <HTTPS_PROXY>"
+
+
+@pytest.mark.parametrize("prefix", ["hf_", "nvapi-", "sk-", "ghp_", "gho_", "ghs_", "ghu_", "glpat-", "github_pat_"])
+def test_tokens_of_known_services_are_recognised(prefix: str) -> None:
+    assert redact(f"({prefix}{'aB3_-' * 4})") == "(<a token>)"
+    assert redact(f"{prefix}{'a' * 19}") == f"{prefix}{'a' * 19}"
+
+
+def test_files_are_masked_in_place_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "BLOCK", 300)
+    monkeypatch.setenv("MY_TOKEN", "secret-value")
+    plain = b"x".join([b"secret-value", b"-" * 285, b"secret-valuesecret-value", b"." * 1000, b"secret-value"])
+    for place in ("a.log", "deep/b.txt"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_bytes(plain)
+    mask_files(tmp_path, "**/*.log")
+    assert (tmp_path / "a.log").read_bytes() == plain.replace(b"secret-value", b"*" * 12)
+    assert (tmp_path / "deep" / "b.txt").read_bytes() == plain
+    mask_files(tmp_path)
+    assert (tmp_path / "deep" / "b.txt").read_bytes() == plain.replace(b"secret-value", b"*" * 12)
+
+
+def test_links_and_files_with_a_second_name_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "secret-value")
+    outside, run = tmp_path / "outside", tmp_path / "run"
+    run.mkdir()
+    for name in ("one", "two"):
+        (tmp_path / name).write_text("secret-value")
+    outside.write_text("secret-value")
+    (run / "link").symlink_to(outside)
+    os.link(tmp_path / "one", run / "hard")
+    os.mkfifo(run / "pipe")
+    (run / "own").write_text("a secret-value")
+    mask_files(run)
+    assert outside.read_text() == (run / "hard").read_text() == "secret-value"
+    assert (run / "own").read_text() == "a ************"
