@@ -235,7 +235,7 @@ def test_tasks_side_by_side_have_adapter_ports_of_their_own(world: Make) -> None
 def test_a_harness_gets_its_environment(world: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANARY", "sk-canary")
     (tmp_path / "secrets").mkdir()
-    (tmp_path / "secrets" / "stored").write_text("sk-stored\n")
+    (tmp_path / "secrets" / "stored").write_text("stored\n")
     env = {"KEY": "host:CANARY", "FILE": {"value_from": {"secret_name_ref": "stored"}}, "LEVEL": "task"}
     task = program(DUMP, env={**env, "with.dots-too": "kept"})
     own = HarnessSettings(venv=str(tmp_path / "venv"), env={"LEVEL": "harness", "MORE": "lit:x"})
@@ -245,7 +245,7 @@ def test_a_harness_gets_its_environment(world: Make, tmp_path: Path, monkeypatch
     seen = _seen(here)
     assert {name: seen[name] for name in ("KEY", "FILE", "LEVEL", "MORE")} == {
         "KEY": "sk-canary",
-        "FILE": "sk-stored",
+        "FILE": "stored",
         "LEVEL": "task",
         "MORE": "x",
     }
