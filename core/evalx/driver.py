@@ -394,6 +394,8 @@ class Driver:
                 said = clock.spent if clock is not None else "not over in time"
                 seen = self._last_words(spec)
                 hint = f"give it longer, or see its log: evalx logs {self.run.run_id} --endpoint {spec.name}"
+                if not getattr(handle, "owned", True):
+                    hint = "give it longer, or look whether target.api_endpoint.url is right"
                 raise DeadlineExceeded(f"{said}; last seen: {seen}", None if clock is not None or "(hint: " in seen else hint)
             if patience is not None and self._tells_progress(spec) and now() - moved > patience:
                 raise DeadlineExceeded(f"no progress for {patience:g} s; last seen: {self._last_words(spec)}")

@@ -15,6 +15,7 @@ EvalxError                     any of the below; has a hint and an exit code
 ├── RunBusy                    another live process owns the run                          75
 ├── RunInterrupted             nobody works on a run that is not over (Python API)         1, or 7
 └── StoreError                 state cannot be read or written                            70
+    └── RunDamaged             a file of a run directory is not what evalx wrote           2
 """
 
 from __future__ import annotations
@@ -125,6 +126,10 @@ class RunInterrupted(EvalxError):
 
 class StoreError(EvalxError):
     exit_code = ExitCode.INTERNAL
+
+
+class RunDamaged(StoreError):
+    exit_code = ExitCode.USAGE
 
 
 def internal(error: Exception) -> EvalxError:

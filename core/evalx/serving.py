@@ -12,6 +12,7 @@ import json
 import re
 import selectors
 import shlex
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
-from attrs import frozen
+from attrs import field, frozen
 
 from evalx.config.env import parse_env
 from evalx.config.settings import at_least, setting
@@ -40,12 +41,18 @@ STOP_CHECK = 0.1
 
 @frozen
 class Readiness:
-    """Whether a server answers; if not, the reason in words. hopeless: asking again will not help. unauthorised: our key was refused."""
+    """Whether a server answers; if not, the reason in words. hopeless: asking again will not help. unauthorised: our key was refused. hint:
+    what mends it, if it is an endpoint that the config names."""
 
     ready: bool
     reason: str = ""
     hopeless: bool = False
     unauthorised: bool = False
+    hint: str | None = field(default=None, eq=False)
+
+    def told(self, url: str) -> str:
+        """The reason as what is to be said of the server at that URL."""
+        return f"{shown_url(url)}{':' if self.reason.startswith('/') else ''} {self.reason}"
 
 
 # ---------------------------------------------------------------------- vLLM
@@ -152,7 +159,11 @@ class _Server:
             return self._judge_content(_json(body))
         if status in {401, 403}:
             said = "refuses the API key" if self.client.has_key else "wants an API key"
-            return Readiness(False, f"{said} (HTTP {status})", hopeless=True, unauthorised=True)
+            key = "target.api_endpoint.api_key_name"
+            hint = (
+                f"the variable that {key} names must hold a key of this endpoint" if self.client.has_key else f"{key}=NAME of the variable"
+            )
+            return Readiness(False, f"{said} (HTTP {status})", hopeless=True, unauthorised=True, hint=hint)
         if status == 404:
             return self._explain_404()
         said = f"{self.route} answers {status}: {self.client.hide(_message(body))}".rstrip(": ")
@@ -168,8 +179,10 @@ class _Server:
         if not names:
             return Readiness(False, f"{self.route} answers 404")
         if self.model not in names:
-            return Readiness(False, f"serves no model {self.model!r}, only {', '.join(map(repr, names))}", hopeless=True)
-        return Readiness(False, f"serves {self.model!r}, but has no {self.route}", hopeless=True)
+            said = f"serves no model {self.model!r}, only {', '.join(map(repr, names))}"
+            return Readiness(False, said, hopeless=True, hint=f"target.api_endpoint.model_id={names[0]}")
+        hint = "target.api_endpoint.url=URL with the full path of its route, or another endpoint_type of the task"
+        return Readiness(False, f"serves {self.model!r}, but has no {self.route}", hopeless=True, hint=hint)
 
     def _served_models(self) -> list[str]:
         status, body = self.client.ask("GET", f"{self.base}/models", timeout=HEALTH_TIMEOUT)
@@ -256,6 +269,8 @@ def _in_words(error: Exception) -> str:
         return "nothing listens there yet"
     if isinstance(error, TimeoutError):
         return str(error) or "no answer in time"
+    if isinstance(error, socket.gaierror):
+        return "its host name cannot be looked up"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -135,7 +135,7 @@ def test_mistakes(evalx: Command, stored: Stored, arguments: list[str], code: in
 def test_a_damaged_directory(evalx: Command, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text(json.dumps({"run_id": 7}))
     done = evalx("report", f"{tmp_path}")
-    assert done.code == 70 and "damaged" in done.err and "Traceback" not in done.err
+    assert done.code == 2 and "damaged" in done.err and "Traceback" not in done.err
 
 
 def test_a_real_run(evalx_process: Command, config: Callable[..., str]) -> None:

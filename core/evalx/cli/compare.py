@@ -40,7 +40,9 @@ def command(a: str, b: str, as_json: bool) -> int:
     else:
         _print(found)
         if not found.comparisons:
-            tell("error: nothing in these runs can be compared")
+            tell(
+                "error: nothing in these runs can be compared\n hint: what keeps each task from it stands above; run one of them anew with the settings of the other"
+            )
     return ExitCode.OK if found.comparisons else ExitCode.USAGE
 
 

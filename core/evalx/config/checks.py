@@ -100,12 +100,13 @@ def _check_url(url: str, reader: Reader, at: KeyPath) -> None:
         parts = urlsplit(url)
         broken = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
     except ValueError:
-        reader.error(at, "expected an http or https URL")
+        reader.error(at, "expected an http or https URL", "http://HOST:PORT/v1")
         return
     if parts.username is not None or parts.password is not None:
         reader.error(at, "a URL must not hold a user name or password", "give the key by target.api_endpoint.api_key_name")
     elif broken:
-        reader.error(at, "expected an http or https URL")
+        hint = "http://HOST:PORT/v1" if "://" in url else f"http://{url}"
+        reader.error(at, f"expected an http or https URL, found '{url}'", hint)
 
 
 def _check_model(endpoint: ApiEndpoint, options: Any, reader: Reader) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evalx.config.structure import Reader, to_plain
+import attrs
+
+from evalx.config.structure import Reader, suggestion, to_plain
 from evalx.errors import PluginError
 from evalx.exporters.loading import load_exporter
 from evalx.model import ExportSpec
@@ -36,7 +38,11 @@ def _read(name: str, section: Any, reader: Reader) -> ExportSpec | None:
     output = reader.read(section.get("output"), str | None, (*at, "output"))
     if output is not None and exporter.file_name is None:
         reader.error((*at, "output"), "means nothing here: this exporter writes no file")
-    options = reader.read({key: value for key, value in section.items() if key != "output"}, exporter.Options, at)
+    own = [field.name for field in attrs.fields(exporter.Options) if field.init]
+    known = own if exporter.file_name is None else [*own, "output"]
+    for key in section.keys() - {*own, "output"}:
+        reader.error((*at, key), "unknown key", suggestion(str(key), known) or f"known here: {', '.join(sorted(known))}")
+    options = reader.read({key: value for key, value in section.items() if key in own}, exporter.Options, at)
     if len(reader.errors) > before:
         return None
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -102,10 +103,19 @@ class _Walk:
         if isinstance(cause, GrammarParseError):
             return self._error(at, "refers to text that cannot be decoded")
         text = str(cause.args[0]) if cause and cause.args else str(error)
-        return self._error(at, f"cannot be resolved: {text.partition(chr(10))[0]}")
+        return self._error(at, f"cannot be resolved: {text.partition(chr(10))[0]}", _interpolation_hint(text))
 
     def _error(self, at: KeyPath, message: str, hint: str | None = None) -> None:
         self.errors.append(ConfigError(message, hint, where=self._where(at)))
+
+
+def _interpolation_hint(text: str) -> str | None:
+    """What mends it, by what OmegaConf says."""
+    if found := re.match(r"Environment variable '(\w+)' not found", text):
+        return f"export {found[1]}=…, or say what it is otherwise: ${{oc.env:{found[1]},DEFAULT}}"
+    if text.startswith("Interpolation key"):
+        return "it must be the full path of a key of this config: ${section.key}"
+    return "it refers to itself; give it a value" if text.startswith("Recursive") else None
 
 
 def _cause(error: BaseException) -> BaseException | None:

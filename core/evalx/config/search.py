@@ -43,6 +43,8 @@ def find_config(config: str | None, config_dir: str | Path | None, config_name: 
         raise ConfigError("no config given", "evalx run CONFIG, a path or a name such as `quickstart`")
     if config and _is_path(config):
         return _existing(Path(config))
+    if config_dir and not Path(config_dir).is_dir():
+        raise ConfigError(f"there is no folder '{config_dir}'", "--config-dir names the folder in which your configs are")
     folders = [Path(config_dir)] if config_dir else _named_places()
     for folder in folders:
         file = folder / f"{name.removesuffix('.yaml')}.yaml"
@@ -56,11 +58,13 @@ def _is_path(config: str) -> bool:
 
 
 def _existing(path: Path) -> Path:
+    if path.is_dir():
+        raise ConfigError(f"'{path}' is a folder", f"evalx run --config-dir {path} --config-name NAME runs a config in it")
     if path.suffix != ".yaml":
         raise ConfigError(f"a config's file name ends in .yaml, not '{path.name}'", f"mv '{path}' '{path.with_suffix('.yaml')}'")
     if not path.is_file():
         similar = suggestion(path.name, [file.name for file in path.parent.glob("*.yaml")]) if path.parent.is_dir() else None
-        raise ConfigError(f"no file '{path}'", similar)
+        raise ConfigError(f"no file '{path}'", similar or f"evalx init {path} writes one to begin with")
     return path.absolute()
 
 

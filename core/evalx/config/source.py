@@ -116,7 +116,7 @@ def parse_document(path: Path, text: str) -> Document:
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
-        raise _syntax_error(error, name) from None
+        raise _syntax_error(error, name, text) from None
     except ValueError as error:
         raise ConfigError(f"not readable as YAML: {error}", where=name) from None
     if not isinstance(data, dict):
@@ -162,13 +162,22 @@ def _line(marked: yaml.Node | yaml.Event) -> int:
     return marked.start_mark.line + 1 if marked.start_mark else 1
 
 
-def _syntax_error(error: yaml.YAMLError, name: str) -> ConfigError:
+def _syntax_error(error: yaml.YAMLError, name: str, text: str) -> ConfigError:
     if not isinstance(error, yaml.MarkedYAMLError):
         return ConfigError(f"not readable as YAML: {error}", where=name)
     mark = error.problem_mark or error.context_mark
     context = f" ({error.context})" if error.context else ""
     where = f"{name}:{mark.line + 1}" if mark else name
-    return ConfigError(f"not valid YAML: {error.problem}{context}", where=where)
+    return ConfigError(f"not valid YAML: {error.problem}{context}", _syntax_hint(text, mark), where=where)
+
+
+def _syntax_hint(text: str, mark: yaml.Mark | None) -> str | None:
+    """For the slips that YAML's own words do not explain."""
+    lines = text.splitlines()
+    line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return "indent with spaces: YAML allows no tabs"
+    return "within braces, write '???' in quotes" if "???" in line else None
 
 
 class _Checker:

@@ -111,6 +111,8 @@ class Reader:
         """Note that a mandatory key has no value."""
         purpose = f": {help}" if help else ""
         hint = f"set it in the config, or give {'.'.join(map(str, at))}=… on the command line" if len(at) > 1 else None
+        if at in (("execution",), ("evaluation",)):
+            hint = "evalx init writes a config to begin with, which has all that is needed"
         return self.error(at, f"mandatory, but not set{purpose}", hint)
 
     def _read_any(self, value: Any, at: KeyPath) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import frozen
 
 from evalx.config.structure import structure
-from evalx.errors import EvalxError, ExportFailed, PluginError
+from evalx.errors import ConfigErrors, EvalxError, ExportFailed, PluginError
 from evalx.exporters.account import RunAccount
 from evalx.exporters.api import Exporter
 from evalx.exporters.destination import Destination
@@ -44,7 +44,7 @@ def export(name: str, run: RunAccount, output: str | Path | None, options: Mappi
     Raises ConfigErrors for wrong options, PluginError, ExportFailed.
     """
     exporter = load_exporter(name)
-    chosen: Any = structure(exporter.Options, options)
+    chosen: Any = _options(name, exporter, options)
     if exporter.file_name is None:
         if output is not None:
             raise PluginError(f"the exporter {name} writes no file", f"leave the file out; its options: evalx plugins show {name}")
@@ -53,6 +53,15 @@ def export(name: str, run: RunAccount, output: str | Path | None, options: Mappi
         destination = Destination() if output is None else Destination.at(output, exporter.file_name)
     where = _guarded(name, exporter, run, destination, chosen)
     return Exported(name, where or (None if destination.path is None else str(destination.path)))
+
+
+def _options(name: str, exporter: type[Exporter], options: Mapping[str, Any]) -> Any:
+    try:
+        return structure(exporter.Options, options)
+    except ConfigErrors as error:
+        for mistake in error.errors:
+            mistake.hint = mistake.hint or f"its options: evalx plugins show {name}"
+        raise
 
 
 def export_planned(spec: ExportSpec, run: RunAccount, patience: float = PATIENCE) -> Exported:

@@ -16,6 +16,7 @@ from evalx.cost import Cost, cost_of
 from evalx.errors import ExitCode, RunNotFound, StoreError
 from evalx.model import Event, Metric, Outcome, RunPlan, Spec, TaskResult, TaskSpec
 from evalx.results import RESULT_FILE, read_result
+from evalx.results.store import damaged
 from evalx.serial import from_json
 from evalx.standing import condition, exit_code, left_alive
 from evalx.store import ResourceRecord, RunRecord, Store, TaskRecord
@@ -137,7 +138,7 @@ def _structured(cls: type[T], text: str, source: str) -> T:
         return from_json(cls, json.loads(text))
     except Exception as error:
         # Whatever a damaged file makes json or cattrs raise.
-        raise StoreError(f"{source} is damaged: {' '.join(str(error).split())[:200]}") from error
+        raise damaged(source, error) from error
 
 
 def _read_events(path: Path) -> tuple[tuple[Event, ...], tuple[str, ...]]:

@@ -9,10 +9,10 @@ from typing import Any
 
 from attrs import field, frozen
 
-from evalx.errors import RunNotFound, StoreError
+from evalx.errors import RunNotFound
 from evalx.model import Json, RunPlan, TaskResult, TaskSpec
 from evalx.redaction import refer
-from evalx.results.store import RESULT_FILE, read_result
+from evalx.results.store import RESULT_FILE, damaged, read_result
 from evalx.serial import from_json
 from evalx.store import Store
 from evalx.store.states import RunState
@@ -87,7 +87,7 @@ def _plan(path: Path) -> RunPlan:
         return from_json(RunPlan, data)
     except Exception as error:
         # Whatever a damaged file makes json or cattrs raise.
-        raise StoreError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
+        raise damaged(path, error) from error
 
 
 def _tasks(directory: Path) -> Iterator[KeptTask]:

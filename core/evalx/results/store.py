@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from evalx.errors import StoreError
+from evalx.errors import RunDamaged, StoreError
 from evalx.model import TaskResult
 from evalx.results.files import artifact
 
@@ -62,7 +62,17 @@ def read_result(directory: Path) -> TaskResult:
         raise
     except Exception as error:
         # Whatever a damaged file makes json or cattrs raise.
-        raise StoreError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path | str, error: Exception) -> RunDamaged:
+    """What to raise for a file of a run directory that json or cattrs cannot read."""
+    import cattrs
+
+    said = "; ".join(cattrs.transform_error(error)[:3]) if isinstance(error, cattrs.BaseValidationError) else str(error)
+    said = f"it has no {said}" if isinstance(error, KeyError) else said
+    hint = "if the directory is a copy, copy it again; evalx results RUN reads the scores from the state of the machine of the run"
+    return RunDamaged(f"{path} is damaged: {' '.join(said.split())[:200]}", hint)
 
 
 def changed_artifacts(directory: Path, result: TaskResult) -> list[str]:

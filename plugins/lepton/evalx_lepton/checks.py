@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from evalx.context import RunContext
 
 HIDDEN = "<the run's own token>"
+OF_ENDPOINTS = "it comes from deployment.lepton_config or execution.lepton_platform.deployment.platform_defaults"
+OF_JOBS = "it comes from execution.lepton_platform.tasks or its platform_defaults"
+"""Where the fields are written that an endpoint's or job's body has."""
+
 SKEW = 60.0
 """Seconds by which the clocks may differ."""
 
@@ -65,7 +69,7 @@ def _endpoint(run: RunContext, executor: LeptonExecutor, endpoint: EndpointSpec)
     except EvalxError as error:
         yield _error(error, "deployment: ")
         return
-    yield from (Finding("error", f"endpoint {endpoint.name}: {problem}") for problem in sdk.problems_of("endpoint", body))
+    yield from (Finding("error", f"endpoint {endpoint.name}: {problem}", OF_ENDPOINTS) for problem in sdk.problems_of("endpoint", body))
     yield from _references(run, server.env)
 
 
@@ -86,7 +90,7 @@ def _task(run: RunContext, executor: LeptonExecutor, task: TaskSpec) -> Iterator
     except EvalxError as error:
         yield _error(error, "" if task.name in str(error) else f"task {task.name}: ")
         return
-    yield from (Finding("error", f"task {task.name}: {problem}") for problem in sdk.problems_of("job", body))
+    yield from (Finding("error", f"task {task.name}: {problem}", OF_JOBS) for problem in sdk.problems_of("job", body))
     from evalx_lepton.job import job_command
 
     yield from _references(run, job_command(run, task, handle).env)
@@ -118,7 +122,9 @@ def _workspace(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
     try:
         info = executor.backend.workspace.info()
     except TransientError as error:
-        yield Finding("error", f"the workspace does not answer: {error}", "try again; nothing has been created", unasked=True)
+        yield Finding(
+            "error", f"the workspace does not answer: {error}", "try again; if LEPTON_WORKSPACE_URL is set, is it right?", unasked=True
+        )
         return
     except EvalxError as error:
         yield _error(error)

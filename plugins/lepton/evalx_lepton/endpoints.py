@@ -192,7 +192,7 @@ class Endpoints:
         patient = handle.owned and answer.unauthorised and self._lasts(handle.resource, "unauthorised") < GRACE
         if answer.hopeless and not patient:
             hint = MODEL_NAME if "serves no model" in answer.reason else None
-            raise (AuthError if answer.unauthorised else EndpointFailed)(f"{shown_url(url)} {answer.reason}", hint)
+            raise (AuthError if answer.unauthorised else EndpointFailed)(answer.told(url), hint)
         self._run.report(handle, "loading" if handle.owned else "waiting", answer.reason)
 
     def _is_private(self, handle: EndpointHandle, url: str) -> bool:

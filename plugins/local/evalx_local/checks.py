@@ -87,7 +87,7 @@ def _program(run: RunContext, endpoint: EndpointSpec, server: ServerSpec) -> Ite
         yield _error(str(error), error.hint)
         return
     if run.settings.containerised:
-        yield from _image(run, f"deployment {endpoint.variant}", server.image)
+        yield from _image(run, f"deployment {endpoint.variant}", server.image, "deployment.image")
         return
     if not job.workdir.is_dir():
         yield _error(f"deployment.workdir is no folder: {job.workdir}")
@@ -113,7 +113,12 @@ def _task(run: RunContext, task: TaskSpec) -> Iterator[Finding]:
         yield _error(f"task {task.name}: dataset_dir is no folder: {task.options['dataset_dir']}")
     yield from _references(run, {**own, **command.env})
     if run.settings.containerised:
-        yield from _image(run, f"harness {task.harness}", command.image or run.settings.harness(task.harness).image)
+        yield from _image(
+            run,
+            f"harness {task.harness}",
+            command.image or run.settings.harness(task.harness).image,
+            f"execution.harnesses.{task.harness}.image",
+        )
         return
     venv = run.settings.harness(task.harness).venv
     if venv and not (Path(venv).expanduser() / "bin").is_dir():
@@ -144,10 +149,10 @@ def _not_answering(runtime: str) -> str | None:
     return None if done.returncode == 0 else ((done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"])[-1]
 
 
-def _image(run: RunContext, who: str, image: str | None) -> Iterator[Finding]:
+def _image(run: RunContext, who: str, image: str | None, key: str) -> Iterator[Finding]:
     program = run.settings.runtime
     if image is None:
-        yield _error(f"{who} has no image, which runtime {program} needs", "name one, or set execution.runtime: process")
+        yield _error(f"{who} has no image, which runtime {program} needs", f"{key}=IMAGE, or execution.runtime=process")
         return
     try:
         known = subprocess.run([program, "image", "inspect", image], capture_output=True, timeout=IMAGE_TIMEOUT, check=False)

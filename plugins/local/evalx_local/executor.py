@@ -32,7 +32,7 @@ from evalx.model import (
     TaskSpec,
 )
 from evalx.results.logs import last_line, tail
-from evalx.serving import api_key_data, asked_type, probe, shown_url, target_of
+from evalx.serving import api_key_data, asked_type, probe, target_of
 from evalx_local import logs, ports
 from evalx_local.containers import ContainerRuntime
 from evalx_local.deployments import LocalHooks
@@ -98,7 +98,8 @@ class LocalExecutor:
         if answer.ready:
             return evolve(handle, url=url)
         if answer.hopeless:
-            raise (AuthError if answer.unauthorised else EndpointFailed)(f"{shown_url(url)} {answer.reason}")
+            hint = None if handle.owned else answer.hint
+            raise (AuthError if answer.unauthorised else EndpointFailed)(answer.told(url), hint)
         run.report(handle, "starting" if handle.owned else "waiting", answer.reason)
         return None
 

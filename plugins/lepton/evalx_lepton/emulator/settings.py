@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from attrs import field, frozen
 
+from evalx.config.structure import suggestion
 from evalx.errors import ConfigError
 
 FaultKind = Literal["reset", "cut", "slow"]
@@ -206,8 +207,15 @@ def load(path: Path) -> EmulatorSettings:
 
 
 def _in_words(error: BaseException, kind: type | None) -> str:
+    import attrs
+    import cattrs
     from cattrs.v import format_exception
 
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        known = [field.name for field in attrs.fields(error.cl)]
+        return "; ".join(
+            f"unknown key '{key}'{f', {guess}' if (guess := suggestion(key, known)) else ''}" for key in sorted(error.extra_fields)
+        )
     own = type(error) in (TypeError, ValueError)
     return str(error) if own else format_exception(error, kind)
 
