@@ -40,9 +40,8 @@ def command(a: str, b: str, as_json: bool) -> int:
     else:
         _print(found)
         if not found.comparisons:
-            tell(
-                "error: nothing in these runs can be compared\n hint: what keeps each task from it stands above; run one of them anew with the settings of the other"
-            )
+            tell("error: nothing in these runs can be compared")
+            tell(" hint: above stands what keeps each task from it; run one of them again with the settings of the other")
     return ExitCode.OK if found.comparisons else ExitCode.USAGE
 
 
