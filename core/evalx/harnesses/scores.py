@@ -10,6 +10,8 @@ from evalx.model import Metric
 
 MAX_METRICS = 10_000
 MAX_NAME = 300
+MAX_SAMPLES = 2**53
+"""Up to which floating-point numbers, and the readers of other languages, count exactly."""
 
 
 class Scores:
@@ -54,6 +56,8 @@ class Scores:
             return None
         if isinstance(n, bool) or not isinstance(n, int) or n < 0:
             raise ResultError(f"{self.source}: the sample count of {name} is not a natural number")
+        if n > MAX_SAMPLES:
+            raise ResultError(f"{self.source}: the sample count of {name} is larger than {MAX_SAMPLES}")
         return n
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from evalx.harnesses.api import ResultError
@@ -13,9 +14,18 @@ MAX_DEPTH = 100
 def load_json(source: str, text: str) -> Any:
     """The JSON document. source: the file's name, for the message. Raises ResultError."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=lambda pairs: _unique(source, pairs))
     except (ValueError, RecursionError) as error:
         raise ResultError(f"{source} is not JSON: {error}") from None
+
+
+def _unique(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two values under one name nobody can say which is meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ResultError(f"{source} has {twice[:80]!r} twice in one object")
+    return found
 
 
 def load_yaml(source: str, text: str) -> Any:

@@ -106,6 +106,8 @@ def test_a_program_is_run_and_its_results_are_read(run: Run, site: Site) -> None
         (document({"name": "a", "value": 1, "n": -1}), "natural number"),
         (document({"name": "a", "value": 1, "n": 1.5}), "natural number"),
         (document({"name": "a", "value": 1, "n": 0}), "zero samples"),
+        (document({"name": "a", "value": 1, "n": 10**400}), "sample count of a is larger"),
+        ('{"schema": 1, "metrics": [{"name": "a", "value": 0.1, "value": 0.9}]}', "'value' twice in one object"),
         (document({"name": "a", "value": 1}, {"name": "a", "value": 2}), "twice"),
         (document({"name": "a\x1b[2J", "value": 1}), "not printable"),
         (document({"name": "a" * 1000, "value": 1}), "not printable"),
