@@ -253,6 +253,16 @@ class TestReading:
         assert not reader.complete
         assert reader.frames().archive == newer
 
+    @pytest.mark.parametrize("end", ["0 nan nan", "0 1 inf", "0 -1 1", "0 1 1e300", "-1 1 2", f"{10**30} 1 2"])
+    def test_an_end_that_nobody_can_have_measured_is_none(self, end: str) -> None:
+        """A task knows its key, and may print frames of its own."""
+        reader = FrameReader(KEY)
+        digest = hashlib.sha256(GOOD).hexdigest()
+        for line in (f"begin 1 {len(GOOD)} {digest}", f"1:{base64.b64encode(GOOD).decode()}", f"end {end}"):
+            assert reader.feed(f"{frames.MARKER} {KEY}.1 {line}")
+        assert not reader.complete
+        assert reader.feed(f"{frames.MARKER} {KEY}.1 end 0 1 2") and reader.complete
+
     def test_cut_lines_are_harmless(self) -> None:
         for line in framed(GOOD):
             for end in range(0, len(line), 7):

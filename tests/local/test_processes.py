@@ -216,6 +216,15 @@ def test_a_pid_that_was_used_again_is_not_ours(start: Start) -> None:
         stranger.wait()
 
 
+def test_an_exit_code_that_is_no_number_is_none(start: Start) -> None:
+    place, data = start("exit 0")
+    _over(place, data)
+    for text in (b"", b"zero", b"\xff", "²".encode()):
+        place.exit_code.write_bytes(text)
+        status = ProcessRuntime().poll(place, data)
+        assert (status.running, status.exit_code) == (False, None)
+
+
 def test_setting_the_clock_changes_nothing(start: Start) -> None:
     """The kernel counts a process's start from boot: its time of day moves when the clock is set."""
     place, data = start("exec sleep 60")

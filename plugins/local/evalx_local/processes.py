@@ -240,8 +240,8 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
 
 def _read_int(path: Path) -> int | None:
     try:
-        return int(path.read_text())
-    except FileNotFoundError:
+        return int(path.read_text(errors="replace")[:4])
+    except (FileNotFoundError, ValueError):  # a task can write there, too
         return None
 
 
