@@ -193,45 +193,45 @@ class Driver:
             endpoint = self.ledger.resource(planned, needed=bool(tasks))
             handle: EndpointHandle | None = None
             if tasks and not self.calls.stopped:
-                endpoint = await self._without_the_dead(endpoint, planned)
-                handle = await self._bring_up(endpoint)
+                endpoint, handle = await self._up(endpoint, planned)
             if self._all_up is not None:
                 await self._wait_for_the_others(self._all_up)
             work = asyncio.gather(*(self._guarded(self._task_flow(task, handle)) for task in tasks))
             await self._done_or_stopped(work)
             await asyncio.gather(work, self._take_down(endpoint))
 
-    async def _without_the_dead(self, known: Resource, planned: EndpointSpec) -> Resource:
-        """The resource to bring up: a known one that died while nobody looked (the machine was restarted, say) gives way to the next."""
-        if not isinstance(known.handle, EndpointHandle):
-            return known
-        try:
-            await self.calls.work("wait_ready", partial(self.hooks.wait_ready, known.handle), now() + LAST_LOOK)
-        except EndpointFailed as error:
-            self.ledger.record(known, ResourceState.DEGRADED, reason=in_words(error))
-            await self._take_down(known)
-            return self.ledger.resource(planned, needed=True)
-        except (Stopped, EvalxError):
-            return known
-        return known
+    async def _up(self, endpoint: Resource, planned: EndpointSpec) -> tuple[Resource, EndpointHandle | None]:
+        """The endpoint's resource, and its handle once it answers; None if it never will (then `dead` says why) or the run was stopped.
 
-    async def _bring_up(self, endpoint: Resource) -> EndpointHandle | None:
-        """The endpoint's handle once it answers; None if it never will (then `dead` says why) or the run was stopped."""
+        One that was adopted and died while nobody looked (the machine was restarted, say) gives way to the next.
+        """
+        adopted = endpoint.handle is not None
+        try:
+            try:
+                return endpoint, await self._bring_up(endpoint)
+            except EndpointFailed as error:
+                if not adopted:
+                    raise
+                self.ledger.record(endpoint, ResourceState.DEGRADED, reason=in_words(error))
+                await self._take_down(endpoint)
+            endpoint = self.ledger.resource(planned, needed=True)
+            return endpoint, await self._bring_up(endpoint)
+        except Stopped:
+            pass
+        except (StoreError, RunBusy) as error:
+            self._fail(error)
+        except EvalxError as error:
+            self._endpoint_failed(endpoint, error)
+        return endpoint, None
+
+    async def _bring_up(self, endpoint: Resource) -> EndpointHandle:
+        """The endpoint's handle once it answers. Raises Stopped, DeadlineExceeded, and what the hooks raise."""
         spec, handle = endpoint.spec, endpoint.handle
         assert isinstance(spec, EndpointSpec)
         deadline = now() + max(spec.ready_timeout - endpoint.age, 1.0)
-        try:
-            if not isinstance(handle, EndpointHandle):
-                handle = await self._create(endpoint, "deploy", partial(self.hooks.deploy, spec), deadline)
-            ready = await self._poll(handle, "wait_ready", partial(self.hooks.wait_ready, handle), deadline)
-        except Stopped:
-            return None
-        except (StoreError, RunBusy) as error:
-            self._fail(error)
-            return None
-        except EvalxError as error:
-            self._endpoint_failed(endpoint, error)
-            return None
+        if not isinstance(handle, EndpointHandle):
+            handle = await self._create(endpoint, "deploy", partial(self.hooks.deploy, spec), deadline)
+        ready = await self._poll(handle, "wait_ready", partial(self.hooks.wait_ready, handle), deadline)
         endpoint.handle = ready
         self.ledger.record(endpoint, ResourceState.READY)
         self.endpoints_ready.add(spec.name)

@@ -492,6 +492,15 @@ def test_resume_replaces_an_endpoint_that_died_meanwhile(bench: Bench, world: Wo
     assert world.count("deploy", "a") == 2 and not world.alive and not done.ledger.left
 
 
+def test_resume_replaces_an_endpoint_whose_end_shows_only_later(bench: Bench, world: World) -> None:
+    world.polls_until_ready = 10
+    interrupt_hard(bench, "endpoint:created")
+    world.add(Fault("wait_ready", "a", EndpointFailed("the server is gone"), after=1))
+    done = bench.go(again=True)
+    assert bench.outcomes() == {"a": Outcome.PASSED, "b": Outcome.PASSED}
+    assert world.count("deploy", "a") == 2 and not world.alive and not done.ledger.left
+
+
 def test_a_replaced_endpoint_that_cannot_be_deleted_is_not_forgotten(bench: Bench, world: World) -> None:
     interrupt_hard(bench, "endpoint:ready")
     world.add(Fault("wait_ready", "a", EndpointFailed("the server is gone")))
