@@ -13,7 +13,8 @@ from attrs import evolve
 
 from evalx.context import NAME_LENGTH, Report
 from evalx.errors import ConfigError, StoreError
-from evalx.model import EndpointHandle, EndpointSpec, Secret, TaskSpec
+from evalx.model import EndpointHandle, EndpointSpec, Outcome, Secret, TaskSpec
+from evalx.redaction import redact
 from evalx.store.key import _make, state_key
 from evalx.testing import InMemoryExecutor, make_run
 
@@ -55,8 +56,9 @@ def test_tokens_belong_to_one_run_and_purpose_and_survive_a_restart(tmp_path: Pa
 def test_a_damaged_key_is_an_error_not_a_new_key(tmp_path: Path, evalx_home: Path) -> None:
     evalx_home.mkdir()
     (evalx_home / "key").write_bytes(b"short")
-    with pytest.raises(StoreError, match="damaged"):
+    with pytest.raises(StoreError, match="damaged") as caught:
         make_run(tmp_path, InMemoryExecutor()).token("endpoints")
+    assert caught.value.hint == "remove it; running endpoints made with it can then only be cleaned up"
 
 
 def test_a_missing_host_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +101,7 @@ def test_folders_are_numbered_and_readable(tmp_path: Path) -> None:
     endpoint = EndpointHandle(EndpointSpec("Llama 3.1_8B", 12, "v", "m", attempt=1), "x")
     assert run.endpoint_dir(endpoint) == run.directory / "endpoints" / "012-Llama-3.1_8B-r1"
     assert run.endpoint_dir(endpoint).is_dir()
-    for name, slug in {"..a/b!!": "a-b", "x" * 80: "x" * 60}.items():
+    for name, slug in {"..a/b!!": "a-b", "-.X.Y.X.-": "X.Y.X", "x" * 80: "x" * 60}.items():
         assert run.task_dir(TaskSpec(name, 5, "h", "e")) == run.directory / "tasks" / f"005-{slug}"
 
 
@@ -108,6 +110,7 @@ def test_a_token_is_the_hmac_of_run_and_purpose(tmp_path: Path, evalx_home: Path
     token = run.token("endpoints")
     mac = hmac.digest((evalx_home / "key").read_bytes(), f"{run.run_id}:endpoints".encode(), "sha256")
     assert base64.urlsafe_b64decode(token + "=") == mac
+    assert redact(f"it is {token}") == "it is <endpoints token>"
 
 
 def test_the_key_is_kept_from_others_and_made_once(evalx_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,3 +153,20 @@ def test_reports_look_alike_if_a_user_sees_no_difference() -> None:
     assert not report.looks_like(None)
     for change in ({"phase": "x"}, {"reason": None}, {"done": 2}, {"total": 5}):
         assert not report.looks_like(evolve(report, **change))
+
+
+def test_a_result_is_what_the_files_say_and_what_the_executor_knows_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, task = make_run(tmp_path, InMemoryExecutor()), TaskSpec("t", 0, "command", "e", {"argv": ["true"]})
+    assert run.result(task, exit_code=0).outcome is Outcome.NO_RESULT
+    results = run.task_dir(task) / "results"
+    results.mkdir()
+    (results / "results.json").write_text('{"schema": 1, "metrics": [{"name": "accuracy", "value": 0.5}]}')
+    monkeypatch.setenv("EVALX_TEST_TOKEN", "secret-value")
+    (results / "said.txt").write_text("secret-value")
+    passed = run.result(task, exit_code=0, started=3.0, ended=5.0)
+    assert (passed.spec, passed.outcome, passed.started, passed.ended) == (task, Outcome.PASSED, 3.0, 5.0)
+    assert [(metric.name, metric.value) for metric in passed.metrics] == [("accuracy", 0.5)]
+    assert (results / "said.txt").read_text() == "*" * 12
+    assert run.result(task, exit_code=1).outcome is Outcome.FAILED
+    lost = run.result(task, outcome=Outcome.LOST, reason="the machine went away")
+    assert (lost.outcome, lost.reason) == (Outcome.LOST, "the machine went away")

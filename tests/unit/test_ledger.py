@@ -11,6 +11,7 @@ import pytest
 from attrs import evolve
 
 from evalx import ledger as ledger_module
+from evalx.commits import Commits
 from evalx.errors import EvalxError, StoreError
 from evalx.ledger import Ledger, Resource
 from evalx.model import EndpointHandle, EndpointSpec, Event, Outcome, TaskHandle, TaskResult, TaskSpec
@@ -342,3 +343,16 @@ def test_a_write_that_nobody_waits_for_any_more_is_no_failure(desk: Desk) -> Non
     desk.do(work)
     assert desk.failures == []
     assert desk.journal.tasks()[0].state is TaskState.RUNNING
+
+
+def test_what_is_committed_is_told_in_order(desk: Desk) -> None:
+    heard: list[Event] = []
+
+    async def work(_: Ledger) -> None:
+        commits = Commits(desk.journal, heard.append)
+        first = commits.add(lambda: desk.journal.note("warning", "a"), lambda: desk.journal.note("warning", "b"))
+        await commits.add(lambda: desk.journal.note("warning", "c"))
+        assert first.done()
+
+    desk.do(work)
+    assert heard == desk.events("warning") and [event.name for event in heard] == ["a", "b", "c"]

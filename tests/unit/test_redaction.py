@@ -25,6 +25,7 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if name not in ("HOME", "PATH", "EVALX_STATE_DIR"):
             monkeypatch.delenv(name)
     forget()
+    redaction._forms.cache_clear()
     yield
     forget()
 
@@ -100,10 +101,10 @@ def test_what_a_config_refers_to_is_secret_whatever_its_name_says(monkeypatch: p
 
 
 def test_what_is_held_is_hidden_and_the_longest_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    hold("short", "abcdefgh")
-    hold("long", "abcdefgh-and-more")
+    hold("a", "abcdefgh")
+    hold("b", "abcdefgh-and-more")
     hold("tiny", "abcdefg")
-    assert redact("abcdefgh abcdefgh-and-more abcdefg") == "<short> <long> abcdefg"
+    assert redact("abcdefgh abcdefgh-and-more abcdefg") == "<a> <b> abcdefg"
     forget()
     assert redact("abcdefgh") == "abcdefgh"
 
@@ -149,3 +150,32 @@ def test_links_and_files_with_a_second_name_are_left_alone(tmp_path: Path, monke
     mask_files(run)
     assert outside.read_text() == (run / "hard").read_text() == "secret-value"
     assert (run / "own").read_text() == "a ************"
+
+
+@pytest.mark.parametrize("secret", [b"secret-value", b"\xff-no-text-\xfe"])
+def test_no_place_in_a_file_hides_a_secret(secret: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "BLOCK", 300)
+    monkeypatch.setitem(os.environ, "MY_TOKEN", os.fsdecode(secret))
+    longest = max(len(form) for form in redaction._forms(os.fsdecode(secret)))
+    plain = {f"{shift}.log": b"-" * (300 - shift) + secret + b"." + secret * 3 + b"." * 700 for shift in range(longest + 2)}
+    for name, data in plain.items():
+        (tmp_path / name).write_bytes(data)
+    mask_files(tmp_path)
+    for name, data in plain.items():
+        assert (tmp_path / name).read_bytes() == data.replace(secret, b"*" * len(secret)), name
+
+
+def test_a_file_that_cannot_be_masked_does_not_spare_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "secret-value")
+    real = redaction._mask
+
+    def mask(path: Path, forms: list[bytes]) -> None:
+        if path.name == "b":
+            raise PermissionError(13, "no", str(path))
+        real(path, forms)
+
+    monkeypatch.setattr(redaction, "_mask", mask)
+    for name in "abc":
+        (tmp_path / name).write_text("secret-value")
+    mask_files(tmp_path)
+    assert {path.name for path in tmp_path.iterdir() if "*" in path.read_text()} == {"a", "c"}
