@@ -41,7 +41,7 @@ def test_other_variables_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     assert redact(f"before {VALUE} after") == f"before {VALUE} after"
 
 
-@pytest.mark.parametrize("value", [VALUE, "12345678", "a b/c d/e", "nonsense", "nonsense12", "a\"b\\c'd\ne", "\udcff\udcfe-bytes"])
+@pytest.mark.parametrize("value", [VALUE, "12345678", "a b/c d/e", 'ä"ö-value', "nonsense12", "a\"b\\c'd\ne", "\udcff\udcfe-bytes"])
 def test_no_way_of_writing_it_hides_it(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "MY_TOKEN", value)
     data = value.encode("utf-8", "surrogateescape")
