@@ -108,9 +108,12 @@ def test_plan_creates_nothing(evalx_process: Any, config: Any, tmp_path: Path) -
     assert "canary" not in done.out and done.err == "nothing has been created\n"
     same = evalx_process("run", name, *more, "--dry-run", HF_TOKEN="canary-4711-canary")
     assert same.out == done.out
-    found = evalx_process("plan", name, "--json").json
+    found = evalx_process("plan", name, "--json", "--out", "plan.json").json
+    written = json.loads((tmp_path / "plan.json").read_text())
+    assert (written["schema"], written["tasks"]) == (found["schema"], found["tasks"])
+    assert evalx_process("plan", name, "--out", "plan.json").code == 2, "what is there is not overwritten"
     assert found["schema"] == 1 and found["tasks"][0]["command"]["argv"][:3] == ["timeout", "-k", "30"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json", "tiny.yaml"]
 
 
 def test_mistakes_in_a_config_end_with_2_and_create_nothing(evalx_process: Any, config: Any, tmp_path: Path) -> None:

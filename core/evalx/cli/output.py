@@ -17,9 +17,14 @@ SCHEMA = 1
 
 def emit(data: Mapping[str, Any]) -> None:
     """One JSON object on stdout, with the version of its format, and without secrets."""
+    click.echo(as_text(data))
+
+
+def as_text(data: Mapping[str, Any]) -> str:
+    """What `emit` prints."""
     from evalx.redaction import redacted
 
-    click.echo(json.dumps({"schema": SCHEMA, **redacted(data)}, indent=2))
+    return json.dumps({"schema": SCHEMA, **redacted(data)}, indent=2)
 
 
 def write(lines: Iterable[str]) -> None:

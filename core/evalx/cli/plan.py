@@ -11,7 +11,7 @@ import click
 from attrs import evolve
 
 from evalx.cli.options import ConfigChoice, common_options, config_options
-from evalx.cli.output import emit, tell, write
+from evalx.cli.output import as_text, create_file, emit, tell, write
 from evalx.display.text import clean, duration, plural
 from evalx.errors import EvalxError, ExitCode
 
@@ -34,18 +34,19 @@ PORT = 65536
 @click.command("plan")
 @config_options
 @click.option("--trust-commands", is_flag=True, help="As for run: pre_cmd and post_cmd of the config may run.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the plan into a new file as well, as JSON.")
 @common_options
-def command(choice: ConfigChoice, trust_commands: bool, as_json: bool) -> int:
+def command(choice: ConfigChoice, trust_commands: bool, out: Path | None, as_json: bool) -> int:
     """Show everything that `evalx run` with the same arguments would create, and create nothing.
 
     Ends with 2 if the config is wrong or the executor finds that the run could not work here, and with 4 if the backend refuses the
     credentials. A backend that cannot be asked, for want of credentials say, is told of: then the plan is shown, but not validated there.
     """
-    return show(choice.load(), trust_commands, as_json)
+    return show(choice.load(), trust_commands, as_json, out)
 
 
-def show(config: Config, trust_commands: bool, as_json: bool) -> int:
-    """Print the plan of a config; returns the exit code."""
+def show(config: Config, trust_commands: bool, as_json: bool, out: Path | None = None) -> int:
+    """Print the plan of a config, and write it as JSON to `out`; returns the exit code. Raises ConfigError if there is such a file."""
     from evalx.plan import make_plan
     from evalx.runs import context_of
 
@@ -56,8 +57,11 @@ def show(config: Config, trust_commands: bool, as_json: bool) -> int:
     hooks.setup()
     findings = [finding for finding in [*hooks.preflight(), *_priced(run)] if finding.level in ("error", "warning")]
     preview = _preview(run, findings)
+    told = {**_as_json(run, findings), "preview": preview.told if preview else None}
+    if out is not None:
+        create_file(out, as_text(told) + "\n", "choose another name for --out")
     if as_json:
-        emit({**_as_json(run, findings), "preview": preview.told if preview else None})
+        emit(told)
     else:
         write(_screen(run, preview))
         _tell(findings)

@@ -102,12 +102,12 @@ def _table(width: int) -> Table:
 
 def _cells(board: Board, task: Task, now: float) -> list[Text]:
     phase, reason = board.shown(task)
-    elapsed = board.elapsed(task, now)
+    elapsed, left = board.elapsed(task, now), task.left(now)
     return [
         Text(line(task.name)),
         Text(phase, style=STYLES[group(task)]),
         Text(task.samples),
         Text(line(board.endpoint_of(task)), style="dim"),
         Text(duration(elapsed) if elapsed is not None else ""),
-        Text(reason, style="dim"),
+        Text(reason or ("" if left is None else f"about {duration(left)} left"), style="dim"),
     ]

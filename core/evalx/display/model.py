@@ -61,10 +61,12 @@ class Status:
 
 @define
 class Task(Status):
-    """A task's row. endpoint: the name of the one it asks. scores: `name value` of its first metric, once scored."""
+    """A task's row. endpoint: the name of the one it asks. scores: `name value` of its first metric, once scored. counting: when samples
+    were first counted, and how many there were."""
 
     endpoint: str = ""
     scores: str | None = None
+    counting: tuple[float, int] | None = None
 
     @property
     def over(self) -> bool:
@@ -76,6 +78,18 @@ class Task(Status):
         if self.done is None:
             return ""
         return f"{self.done}/{self.total}" if self.total else str(self.done)
+
+    def left(self, now: float) -> float | None:
+        """Seconds until all samples are done, if it goes on as it has so far; None where that cannot be told."""
+        if self.state not in ACTIVE or self.done is None or not self.total or self.counting is None:
+            return None
+        since, before = self.counting
+        return (self.total - self.done) * (now - since) / (self.done - before) if self.done > before and now > since else None
+
+    def progress(self, event: Event) -> None:
+        super().progress(event)
+        if self.done is not None and (self.counting is None or self.done < self.counting[1]):
+            self.counting = (event.time, self.done)
 
     def enter(self, event: Event) -> None:
         super().enter(event)

@@ -41,6 +41,19 @@ def test_a_running_task_shows_its_own_phase_and_samples(board: Board, say: Any) 
     assert task.samples == "12/40" and task.over
 
 
+def test_the_time_left_follows_from_the_pace_so_far(board: Board, say: Any) -> None:
+    task = board.tasks["math"]
+    board.apply(say("task", "math", "running"))
+    first = say("progress", "math", phase="evaluating", done=4, total=40, subject="task")
+    board.apply(first)
+    assert task.left(first.time + 10) is None, "one count is no pace"
+    board.apply(say("progress", "math", phase="evaluating", done=13, total=40, subject="task"))
+    assert task.left(first.time + 9) == 27
+    assert task.left(first.time + 18) == 54, "the same count later"
+    board.apply(say("task", "math", "scored", metrics=METRICS))
+    assert task.left(first.time + 20) is None
+
+
 @pytest.mark.parametrize("subject", ["endpoint", "task"])
 def test_progress_reaches_the_one_it_is_about(board: Board, say: Any, subject: str) -> None:
     board.apply(say("progress", "math", phase="busy", subject=subject))
