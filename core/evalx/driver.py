@@ -262,7 +262,8 @@ class Driver:
             job = self.ledger.resource(planned, needed=not self.calls.stopped)
             adopted = job.handle is not None
             result = await self._finish(job, endpoint)
-            if adopted and result.outcome is Outcome.LOST and not self.calls.stopped:
+            # Whoever has deleted or stopped it, a process that was killed over it perhaps, this run is meant to go on.
+            if adopted and result.outcome in {Outcome.LOST, Outcome.CANCELLED} and not self.calls.stopped:
                 result = await self._finish(self.ledger.resource(planned, needed=True), endpoint)
             if result.outcome is not Outcome.PASSED:
                 self._failed(f"task {planned.name}: {result.outcome.value}")

@@ -37,6 +37,7 @@ class RunManager:
         self.executor = executor
         self.muted: set[str] = set()
         self._harnesses: dict[str, Harness] = {}
+        self._each: dict[tuple[str, ...], dict[str, pluggy.HookCaller]] = {}
         self._lock = threading.Lock()
         for specs in (ExecutorHooks, OptionalHooks, ObserverHooks, *getattr(executor, "hook_specs", ())):
             self.pm.add_hookspecs(specs)
@@ -96,10 +97,12 @@ class RunManager:
 
     def call_each(self, hook: str, **arguments: object) -> Iterator[tuple[str, Callable[[], object]]]:
         """Each implementation of a list hook with its plugin's name, to be called on its own: one that raises does not hide the rest."""
-        names = {impl.plugin_name: impl.plugin for impl in self._caller(hook).get_hookimpls()}
-        for name in names:
-            others = [plugin for other, plugin in names.items() if other != name]
-            yield name, partial(self.pm.subset_hook_caller(hook, others), **arguments)
+        plugins = {impl.plugin_name: impl.plugin for impl in self._caller(hook).get_hookimpls()}
+        if (hook, *plugins) not in self._each:
+            others = {name: [plugin for other, plugin in plugins.items() if other != name] for name in plugins}
+            self._each[hook, *plugins] = {name: self.pm.subset_hook_caller(hook, others[name]) for name in plugins}
+        for name, caller in self._each[hook, *plugins].items():
+            yield name, partial(caller, **arguments)
 
     def describe(self, name: str) -> str:
         """A registered plugin as messages name it: with its distribution and version."""

@@ -74,7 +74,7 @@ def test_workloads_in_trouble(workspace: Callable[..., Emulator], cli: Cli, tmp_
     platform = {"deployment": {"endpoint_readiness_timeout": 8}, "tasks": {"queue_timeout": 5, "log_timeout": 2}}
     emulator = workspace(
         new_endpoints=new_endpoints,
-        restart_backoff=0.1,
+        restart_backoff=0.5,
         grace=0.2,
         endpoint_faults=tuple(evolve(one.fault, name=f"*-e{number}-*") for number, one in enumerate(ENDPOINTS)),
         job_faults=tuple(evolve(one.fault, name=f"*-t{number}-*") for number, one in enumerate(JOBS, len(ENDPOINTS))),

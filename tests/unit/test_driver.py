@@ -511,6 +511,15 @@ def test_a_replaced_endpoint_that_cannot_be_deleted_is_not_forgotten(bench: Benc
     assert not bench.go(again=True, ending="cleaned up").ledger.left and not world.alive
 
 
+@pytest.mark.parametrize("outcome", [Outcome.LOST, Outcome.CANCELLED])
+def test_resume_runs_again_what_was_deleted_or_stopped_meanwhile(bench: Bench, world: World, outcome: Outcome) -> None:
+    interrupt_hard(bench, "task:running")
+    world.endings["a"] = Ending(outcome)
+    bench.go(again=True)
+    assert world.count("run_task", "a") == 2 and bench.outcomes() == {"a": outcome, "b": Outcome.PASSED}
+    assert not world.alive
+
+
 def test_resume_tries_again_what_has_no_score(bench: Bench, world: World) -> None:
     world.endings["a"] = Ending(Outcome.FAILED)
     bench.go(*pairs("a", "b"))

@@ -37,7 +37,7 @@ THREADS = 32
 PLACE = "http://endpoint.invalid"
 """Stands for the address of an endpoint that is not deployed yet."""
 
-FIRST_TICK, LONGEST_TICK = 0.25, 3.0
+FIRST_TICK, LONGEST_TICK = 0.35, 3.0
 """Seconds between two looks at a resource: at first, and after some minutes."""
 
 

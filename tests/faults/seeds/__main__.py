@@ -57,7 +57,7 @@ def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--seeds", type=int, default=200, help="how many")
     parser.add_argument("--from", dest="first", type=int, default=0, help="the first one")
-    parser.add_argument("--workers", type=int, default=8, help="trials at a time; they mostly wait")
+    parser.add_argument("--workers", type=int, default=10, help="trials at a time; they mostly wait")
     parser.add_argument("--executor", choices=plans.EXECUTORS, help="only the trials of this one")
     parser.add_argument("--mistake", choices=sorted(broken.MISTAKES), help="break evalx first, to see that the trials notice")
     parser.add_argument("--keep", metavar="FOLDER", help="keep everything there, to look at")
