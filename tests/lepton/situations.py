@@ -175,7 +175,7 @@ CALLS = (
         faults=(Fault(404, path="/workspace"),),
     ),
     OfCalls(
-        *("A host name that cannot be resolved", "dns", "-", "cannot be resolved", "if `LEPTON_WORKSPACE_URL` is set, is it right?", BEFORE),
+        *("A host name that cannot be resolved", "dns", "-", "cannot be resolved", "`LEPTON_WORKSPACE_URL` is set, is it right?", BEFORE),
         code=2,
         environment={"LEPTON_WORKSPACE_URL": "http://no-such-host.invalid/ws"},
     ),
