@@ -421,7 +421,7 @@ class Driver:
         if isinstance(handle, EndpointHandle) and not handle.owned:
             self.ledger.record(resource, ResourceState.GONE, reason="not ours: left as it was")
             return
-        self.ledger.record(resource, ResourceState.DELETING)
+        await asyncio.wait([self.ledger.record(resource, ResourceState.DELETING)])  # or a killed process would leave word that it exists
         failpoints.reach("delete.before")
         deadline = now() + CLEANUP_DEADLINE
         try:

@@ -159,11 +159,11 @@ class Ledger:
 
     # ------------------------------------------------------------------ writes of what has happened anyway
 
-    def record(self, resource: Resource, state: ResourceState, reason: str | None = None) -> None:
+    def record(self, resource: Resource, state: ResourceState, reason: str | None = None) -> asyncio.Future[None]:
         resource.state = state
         handle = resource.handle if resource.handle is not resource.stored else None
         resource.stored = resource.handle
-        self.write(partial(self._journal.resource, resource.spec, resource.name, state, reason=reason, handle=handle))
+        return self.write(partial(self._journal.resource, resource.spec, resource.name, state, reason=reason, handle=handle))
 
     def ran(self, task: TaskSpec) -> float | None:
         """Seconds for which a task has been running, as far as an earlier process has seen it; None if it has not."""

@@ -112,6 +112,7 @@ def test_it_can_be_read(chromium: Chromium, address: str, width: int, dark: bool
         "reference/configuration.html",
         "reference/cli.html",
     ):
+        chromium.open("about:blank")  # what the page before still has to say is not this one's
         chromium.open(f"{address}/{page}", width=width, dark=dark)
         assert chromium.value("document.documentElement.scrollWidth") <= width, page
         assert chromium.complaints() == [], page

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from evalx import failpoints
+from evalx import failpoints, processes
 from evalx.errors import RunNotFound, StoreError
 from evalx.model import Event, RunPlan
 from evalx.places import DATABASE, state_directory
@@ -89,7 +89,7 @@ class Store:
         """A process that was just killed may take a moment to be gone: do not call the run busy for that."""
         began = time.monotonic()
         while (holder := self.holder(run_id)) is not None and holder.alive and holder.local and holder.pid != os.getpid():
-            if time.monotonic() - began > (DYING_SECONDS if lease.is_dying(holder.pid) else HEALTHY_SECONDS):
+            if time.monotonic() - began > (DYING_SECONDS if processes.is_dying(holder.pid) else HEALTHY_SECONDS):
                 return
             time.sleep(0.02)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalx.errors import ConfigError, EvalxError
-from evalx.store.lease import identity
+from evalx.processes import identity
 from evalx_lepton.sdk import Credentials
 
 if TYPE_CHECKING:

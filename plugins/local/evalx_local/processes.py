@@ -21,7 +21,7 @@ from attrs import define, field
 
 from evalx import failpoints
 from evalx.model import Json
-from evalx.store.lease import identity
+from evalx.processes import identity
 from evalx_local.ports import Port
 from evalx_local.runtime import Job, Place, Status
 

@@ -11,7 +11,7 @@ from typing import Any
 from tests.cli.gallery.stage import GOOD, SITUATIONS, Stage, situation
 from tests.unit.compare.made import Made, make_run
 
-from evalx.store import lease
+from evalx import processes
 from evalx.store.states import Cleanliness, ResourceState, RunOutcome
 
 USAGE: dict[str, tuple[str, ...]] = {
@@ -70,7 +70,7 @@ def run_that_may_be_one_of_several(stage: Stage) -> Any:
 def run_of_another_process(stage: Stage) -> Any:
     run, parent = stage.stored("math"), os.getppid()
     with closing(sqlite3.connect(stage.state / "evalx.db")) as database:
-        database.execute("UPDATE leases SET pid = ?, birth = ?", (parent, lease._birth(parent)))
+        database.execute("UPDATE leases SET pid = ?, birth = ?", (parent, processes.birth(parent)))
         database.commit()
     return stage.evalx("resume", run.run_id, "--display", "none")
 

@@ -140,6 +140,7 @@ RUN_ID = re.compile(r"(?:\brun |runs/|evalx-)([a-z2-7]{11})\b")
 RUN_NAME = re.compile(r"[a-z2-7]{11}")
 
 VOLATILE = [
+    (re.compile(r"\(python[0-9.]*\)"), "(python)"),
     (re.compile(r"\bprocess \d+"), "process PID"),
     (re.compile(r"line 4: +\d+ Killed +"), "line 4: PID Killed "),
     (re.compile(r"\d{8}T\d{6}[.\d-]*\d"), "TIME"),

@@ -18,6 +18,7 @@ import pytest
 from leptonai.api.v2.client import APIClient
 from tests.lepton.emulator.conftest import Emulate, job, log_text, sdk, until, until_job
 
+from evalx.processes import identity
 from evalx_lepton.emulator import Emulator
 from evalx_lepton.emulator.processes import Launch, Processes
 
@@ -111,7 +112,7 @@ def test_sigterm_ends_the_emulator_and_all_it_started(separate: Any, tmp_path: P
     process, address = separate
     file = tmp_path / "emulator" / "address.json"
     assert json.loads(file.read_text()) == address and stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert (address["pid"], address["started"]) == (process.pid, psutil.Process(process.pid).create_time())
+    assert (address["pid"], address["birth"]) == (process.pid, identity(process.pid))
     name = start_family(client_of(address))
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0

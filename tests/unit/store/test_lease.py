@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import psutil
 import pytest
 
+from evalx import processes
 from evalx.errors import ExitCode, RunBusy
 from evalx.model import RunPlan
-from evalx.store import Store, lease
+from evalx.store import Store
 from evalx.store.lease import HEARTBEAT_LIMIT
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
@@ -185,10 +186,10 @@ def test_a_killed_process_is_seen_to_be_dying() -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
-    assert not lease.is_dying(process.pid)
+    assert not processes.is_dying(process.pid)
     process.kill()
     process.communicate()
-    assert lease.is_dying(process.pid)
+    assert processes.is_dying(process.pid)
 
 
 def test_each_kind_of_owner_has_its_own_advice(store: Store, run: str, spawn: Spawn) -> None:
@@ -236,18 +237,18 @@ def test_an_owner_is_known_by_boot_and_namespace() -> None:
     boot = Path("/proc/sys/kernel/random/boot_id")
     if not boot.exists():
         pytest.skip("no /proc here")
-    assert lease._machine() == f"{boot.read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
-    assert lease._birth(os.getpid()) == Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
-    assert lease._birth(2**22 + 1) is None
-    assert not lease._is_stopped(2**22 + 1)
+    assert processes.machine() == f"{boot.read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    assert processes.birth(os.getpid()) == Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    assert processes.birth(2**22 + 1) is None
+    assert not processes.is_stopped(2**22 + 1)
 
 
 def test_without_proc_the_time_of_creation_tells_processes_apart() -> None:
-    assert lease._birth_elsewhere(os.getpid()) == str(psutil.Process().create_time())
-    assert lease._birth_elsewhere(2**22 + 1) is None
+    assert processes.birth_elsewhere(os.getpid()) == str(psutil.Process().create_time())
+    assert processes.birth_elsewhere(2**22 + 1) is None
     child = subprocess.Popen(["true"])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert lease._birth_elsewhere(child.pid) is None
+    assert processes.birth_elsewhere(child.pid) is None
     child.wait()
 
 

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import uvicorn
 
-from evalx.store.lease import identity
+from evalx.processes import identity
 from evalx_lepton.emulator.app import PREFIX, make_app
 from evalx_lepton.emulator.containers import WORKSPACE
 from evalx_lepton.emulator.faults import CallFaults
