@@ -72,6 +72,7 @@ def test_a_crash_of_the_whole_machine(lab: Any) -> None:
     name = lab.config(lab.task("first"), lab.task("second", str(lab.gate)), lab.task("third"), max_tasks=1)
     process = lab.start("run", name, "--display", "none")
     lab.until_event("running", "second")
+    lab.until(lambda: "second" in lab.begun())
     for pid in [process.pid, *lab.alive()]:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

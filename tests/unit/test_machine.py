@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from evalx import calls, driver, ledger, runs
+from evalx import calls, driver, ledger, processes, runs
 from evalx.context import RunContext
 from evalx.driver import Driver
 from evalx.errors import EvalxError, ExitCode, RunBusy
@@ -81,8 +81,8 @@ class Machine(RuleBasedStateMachine):
         """Processes are told apart by pids of ours, and time is the clock's."""
         self.patches.setenv("EVALX_STATE_DIR", f"{self.folder.name}/state")
         self.patches.setattr(lease, "os", SimpleNamespace(getpid=lambda: self.pid, uname=os.uname))
-        self.patches.setattr(lease, "_birth", lambda pid: f"{pid}" if pid in self.living else None)
-        self.patches.setattr(lease, "_started", lambda: 0.0)
+        self.patches.setattr(processes, "birth", lambda pid: f"{pid}" if pid in self.living else None)
+        self.patches.setattr(processes, "started", lambda: 0.0)
         self.patches.setattr(store, "DYING_SECONDS", -1.0)
         self.patches.setattr(ledger, "time", self.clock)
 
