@@ -7,12 +7,14 @@
 | SIGHUP | stops; goes on if the terminal itself is gone | stops |
 | the next signal, once it is being stopped | ends the waiting | ends the waiting |
 
-A signal while the question stands is the answer "stop".
+A signal while the question stands is the answer "stop". One that comes at once after another is a part of it: `timeout` signals the process
+and then its group, and systemd may send SIGHUP after SIGTERM.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import threading
 from collections.abc import Callable
@@ -25,6 +27,9 @@ from evalx.driver import Driver
 from evalx.errors import ExitCode
 
 SIGNALS = {signal.SIGINT: ExitCode.SIGINT, signal.SIGTERM: ExitCode.SIGTERM, signal.SIGHUP: ExitCode.SIGHUP}
+
+ECHO = 0.1
+"""Seconds after a signal in which another one is taken for its echo. Nobody presses Ctrl-C twice so fast."""
 
 REST = 10.0
 """Seconds that calls under way may take to return when the run is to be handed over."""
@@ -88,6 +93,7 @@ class Interrupts:
         self._driver = driver
         self._terminal = terminal
         self._asking = False
+        self._signalled = -math.inf
         self._leaving: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._detached = False
@@ -116,12 +122,22 @@ class Interrupts:
     def _on_signal(self, number: signal.Signals) -> None:
         if number is signal.SIGHUP and self._terminal is not None and self._terminal.exists():
             self._looking = self._looking or asyncio.create_task(self._hung_up(self._terminal))
+        elif self._echoes():
+            return
         elif self._driver.run.stopping.is_set():
             self._abandon()
         elif number is signal.SIGINT and self._may_ask():
             self._ask()
         else:
             self._stop(number)
+
+    def _echoes(self) -> bool:
+        """Whether it comes too soon after the last that counted to be one of its own."""
+        now = asyncio.get_running_loop().time()
+        if now - self._signalled < ECHO:
+            return True
+        self._signalled = now
+        return False
 
     def _stop(self, number: signal.Signals) -> None:
         self._withdraw()

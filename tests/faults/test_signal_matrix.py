@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from evalx.interrupts import ECHO
+
 HOOKS = ("deploy", "wait_ready", "run_task", "collect", "cleanup")
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
@@ -180,6 +182,7 @@ def test_signals_in_hooks(forks: Forks, tmp_path: Path, terminal: bool, twice: b
         for case in cases:
             forks.until(case, lambda case=case: case.ready, "its hook was reached")
             slowest = max(slowest, _first_delete(forks, case))
+        time.sleep(2 * ECHO if twice else 0.0)  # or the second would be taken for a part of the first
         for case in cases:
             _ends(forks, case, twice)
     print(f"the slowest first delete: {slowest:.3f} s after the signal")  # -s shows it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import time
@@ -10,7 +11,12 @@ from typing import Any
 
 import pytest
 
+from evalx.interrupts import ECHO
+
 pytestmark = pytest.mark.enable_socket
+
+NO_ECHO = 2 * ECHO
+"""Seconds after which a signal certainly is one of its own."""
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
 
@@ -69,6 +75,7 @@ def test_the_second_signal_ends_the_waiting(lab: Any) -> None:
     lab.until(lambda: any("deaf" in path.read_text() for path in lab.folder.glob("evalx-runs/*/endpoints/*/output.log")))
     process.send_signal(signal.SIGINT)
     lab.until_event("deleting", "model")
+    time.sleep(NO_ECHO)
     process.send_signal(signal.SIGINT)
     done = lab.end(process)
     assert done.code == 7
@@ -84,6 +91,7 @@ def test_signals_upon_signals_while_a_task_runs(lab: Any, number: int) -> None:
     lab.until_event("running", "deaf")
     process.send_signal(signal.SIGINT)
     lab.until_event("cancelling")
+    time.sleep(NO_ECHO)
     for _ in range(number - 1):
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -91,6 +99,30 @@ def test_signals_upon_signals_while_a_task_runs(lab: Any, number: int) -> None:
     done = lab.end(process)
     assert done.code == 7 and f"evalx cleanup {lab.run_id}" in done.err and "0 of 1 tasks scored, something may be alive" in done.err
     assert lab.evalx("cleanup", "last").code == 0 and not lab.alive()
+
+
+@pytest.mark.skipif(shutil.which("timeout") is None, reason="GNU timeout is not installed")
+def test_the_command_timeout_signals_twice_and_means_once(lab: Any) -> None:
+    """It signals its child and then the child's process group, which is its own."""
+    config = lab.config(lab.task("endless", str(lab.gate)))
+    evalx = (sys.executable, "-m", "evalx.cli", "run", config, "--display", "plain")
+    timeout = lab.start("--preserve-status", "-s", "INT", "600", *evalx, argv=(), executable=shutil.which("timeout"))
+    lab.until_event("running", "endless")
+    timeout.send_signal(signal.SIGALRM)  # its time is up
+    done = lab.end(timeout)
+    assert (done.code, lab.alive()) == (130, []) and "nothing left alive" in done.err, done.err
+
+
+def test_an_echo_is_no_second_signal(lab: Any) -> None:
+    """With both in one turn of the loop, which the processes above leave to chance: it looks at the signals when it goes on."""
+    process = lab.start("run", lab.config(lab.task("endless", str(lab.gate))), "--display", "plain")
+    lab.until_event("running", "endless")
+    process.send_signal(signal.SIGSTOP)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
+    done = lab.end(process)
+    assert (done.code in (130, 143), lab.alive()) == (True, []) and "nothing left alive" in done.err, done.err
 
 
 def test_a_signal_during_cleanup_is_no_excuse(lab: Any) -> None:
