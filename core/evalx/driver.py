@@ -36,6 +36,9 @@ H = TypeVar("H", EndpointHandle, TaskHandle)
 Watch = Callable[[Callable[[str, ExitCode], None]], Coroutine[Any, Any, None]]
 """Watches a run, and calls what it is given, with a reason and an exit code, when the run has to end."""
 
+Flow = Callable[[], Coroutine[Any, Any, None]]
+"""What is done with one endpoint or task. Begun where it is awaited: one that is broken off before that leaves nothing behind."""
+
 CLEANUP_DEADLINE = 300.0
 """Seconds in which a deleted resource must be proven gone; afterwards it is reported as a suspected leak."""
 
@@ -113,9 +116,10 @@ class Driver:
         if self.watch is not None:
             background.append(asyncio.create_task(self.watch(self.stop)))
         try:
-            flows = [self._endpoint_flow(spec) for spec in plan.endpoints] + [self._take_down(stray) for stray in self.ledger.strays]
+            flows: list[Flow] = [partial(self._endpoint_flow, spec) for spec in plan.endpoints]
+            flows += [partial(self._take_down, stray) for stray in self.ledger.strays]
             await asyncio.gather(*map(self._guarded, flows))
-            await asyncio.gather(*(self._guarded(self._take_down(resource)) for resource in self.ledger.forgotten))
+            await asyncio.gather(*(self._guarded(partial(self._take_down, resource)) for resource in self.ledger.forgotten))
             await self._teardown()
             self.ledger.flush()
             await asyncio.sleep(0)  # for the failures of these writes to be noticed
@@ -166,10 +170,10 @@ class Driver:
         await asyncio.sleep(seconds - self.worked)
         self.stop(f"max_duration of {seconds:g} s reached", ExitCode.DEADLINE)
 
-    async def _guarded(self, flow: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, flow: Flow) -> None:
         """A flow that cannot go on (the store is not writable, the run was taken over, a fault of evalx) stops the run, and is told."""
         try:
-            await flow
+            await flow()
         except EvalxError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the other flows clean up, and what this one had is deleted after them
@@ -196,7 +200,7 @@ class Driver:
                 endpoint, handle = await self._up(endpoint, planned)
             if self._all_up is not None:
                 await self._wait_for_the_others(self._all_up)
-            work = asyncio.gather(*(self._guarded(self._task_flow(task, handle)) for task in tasks))
+            work = asyncio.gather(*(self._guarded(partial(self._task_flow, task, handle)) for task in tasks))
             await self._done_or_stopped(work)
             await asyncio.gather(work, self._take_down(endpoint))
 

@@ -33,11 +33,6 @@ from evalx.testing import make_run
 from .cloud import LATE, MAX_LAG, SETTLE, Cloud, CloudExecutor
 from .virtual import Clock, VirtualLoop
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),  # of what is killed before its first step
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 READY, TIMEOUT = 120.0, 300.0
 
 LONGEST = 2 * (READY + TIMEOUT + driver.HARD_STOP_SLACK + driver.LAST_LOOK + 2 * (driver.CLEANUP_DEADLINE + SETTLE) + calls.STOP_GRACE)
