@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from attrs import frozen
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -78,7 +78,10 @@ class Guard:
         if fault is not None and fault.when == "before" and fault.status not in ("cut", "slow"):
             await _fail(fault, scope, receive, send)
             return
-        response = await self._answer(request)
+        try:
+            response = await self._answer(request)
+        except ClientDisconnect:  # before all of its request was here
+            return
         if fault is None:
             await response(scope, receive, send)
         else:

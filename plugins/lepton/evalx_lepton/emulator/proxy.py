@@ -61,6 +61,8 @@ class EndpointProxy:
         try:
             with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                 await self._serve(reader, writer)
+        except asyncio.CancelledError:  # by `close`; asyncio would report a handler that ends so as an error
+            writer.transport.abort()
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -103,7 +105,7 @@ async def _pass_on(head: bytes, port: int, reader: asyncio.StreamReader, writer:
     finally:
         for task in both:
             task.cancel()
-        server_writer.close()
+        server_writer.transport.abort()  # what it has not read yet, nobody wants any more
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
