@@ -34,19 +34,25 @@ class Group:
 
 
 _FRAMES, _STORE, _CONFIG = "tests/lepton/test_frames.py", "tests/unit/store", "tests/unit/config"
+_MENDED = "test_the_event_file_is_mended_on_opening"
 
 GROUPS = {
     "frames": Group(("evalx_lepton/frames.py",), (f"{_FRAMES}::TestReading", f"{_FRAMES}::TestUnpacking")),
     "ledger": Group(("evalx/ledger.py", "evalx/commits.py"), ("tests/unit/test_ledger.py",)),
     "lease": Group(("evalx/store/lease.py",), (f"{_STORE}/test_lease.py",)),
-    "journal": Group(("evalx/store/journal.py",), (f"{_STORE}/test_journal.py",)),
+    "journal": Group(
+        ("evalx/store/journal.py",),
+        (f"{_STORE}/test_journal.py", f"{_STORE}/test_lease.py::TestAnotherMachine", f"{_STORE}/test_crash.py::{_MENDED}"),
+    ),
     "redaction": Group(("evalx/redaction.py",), ("tests/unit/test_redaction.py",)),
     "naming": Group(("evalx/context.py", "evalx/store/key.py"), ("tests/unit/test_context.py",)),
     "secrets": Group(("evalx/config/secrets.py", "evalx/config/env.py"), (f"{_CONFIG}/test_checks.py", f"{_CONFIG}/test_env.py")),
+    "run-secrets": Group(("evalx_lepton/secrets.py",), ("tests/lepton/test_run_secrets.py",)),
     "store": Group(
         tuple(f"evalx/store/{module}.py" for module in ("database", "eventlog", "records", "states", "store")), (f"{_STORE}/test_store.py",)
     ),
-    "driver": Group(("evalx/driver.py", "evalx/calls.py"), ("tests/unit/test_driver.py", "tests/unit/test_patience.py")),
+    "calls": Group(("evalx/calls.py", "evalx/patience.py"), ("tests/unit/test_calls.py", "tests/unit/test_patience.py")),
+    "driver": Group(("evalx/driver.py",), tuple(f"tests/unit/test_{name}.py" for name in ("driver", "patience", "deadlines"))),
 }
 
 

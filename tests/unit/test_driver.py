@@ -612,7 +612,7 @@ def test_the_run_itself_is_torn_down_last_and_what_stays_is_told(
 ) -> None:
     monkeypatch.setattr(driver, "TEARDOWN_PAUSE", 0.01)
     executor = Tidy(world)
-    executor.answers = answers
+    executor.answers = list(answers)
     run = make_run(bench.path, executor, *pairs("a"))
     with Store() as store, store.create(run.plan, run.directory, "") as journal:
         done = Driver(run, journal, run.plugins.hooks(run))

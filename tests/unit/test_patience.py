@@ -53,6 +53,20 @@ def test_a_task_that_waits_again_has_its_time_anew() -> None:
     assert one.deadline == 1075.0
 
 
+@pytest.mark.parametrize(
+    ("queue", "age", "ran", "deadline"),
+    [
+        (None, 80.0, None, 1005.0),
+        (100.0, 200.0, None, 1000.0),
+        (0.0, 0.0, None, 1000.0),
+        (100.0, 9.0, 0.0, 1055.0),
+        (100.0, 9.0, 80.0, 1005.0),
+    ],
+)
+def test_what_an_earlier_process_has_used_up(queue: float | None, age: float, ran: float | None, deadline: float) -> None:
+    assert patience(queue, age, ran).deadline == deadline
+
+
 class Queueing(InMemoryExecutor):
     """Its tasks wait for so many looks before they run."""
 

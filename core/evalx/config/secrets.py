@@ -25,9 +25,7 @@ _REFERENCE = re.compile(r"(host|secret|lit):.*", re.DOTALL)
 
 def looks_secret(name: str) -> bool:
     """Whether an environment variable or key of that name usually holds a secret."""
-    if _ABOUT_SECRET.search(name.upper()):
-        return False
-    return bool(_SECRET_VARIABLE.search(name.upper()) or _SECRET_FIELD.search(name.lower()))
+    return bool(_SECRET_VARIABLE.search(name.upper())) and not _ABOUT_SECRET.search(name.upper())
 
 
 def environments(tree: Any, at: KeyPath = ()) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:

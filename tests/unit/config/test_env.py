@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evalx.config.env import parse_env
-from evalx.config.secrets import literal_secrets, looks_secret, resolved_secrets
+from evalx.config.secrets import environments, literal_secrets, looks_secret, resolved_secrets
 from evalx.config.source import dotted
 from evalx.errors import ConfigError
 from evalx.model import Secret
@@ -36,11 +36,15 @@ def test_each_form_of_a_value(value: Any, expected: str | Secret) -> None:
     assert parse_env({"NAME": value}) == {"NAME": expected}
 
 
+NO_VALUE = [None, [1], {}, {"value": 1, "x": 2}, {"value": None}, {"value_from": {}}, {"value_from": "x"}]
+NO_REFERENCE = ["host:", "host:a b", {"value_from": {"secret_name_ref": "a b"}}, {"value_from": {"secret_name_ref": 7}}]
+
+
 @pytest.mark.parametrize(
-    "value", [None, [1], {}, {"value": 1, "x": 2}, {"value": None}, {"value_from": {}}, {"value_from": "x"}, "host:", "host:a b"]
+    ("value", "said"), [*((value, "not a value for an") for value in NO_VALUE), *((value, "followed by a name") for value in NO_REFERENCE)]
 )
-def test_what_is_no_value_is_refused(value: Any) -> None:
-    with pytest.raises(ConfigError) as caught:
+def test_what_is_no_value_is_refused(value: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
         parse_env({"GOOD": "1", "NAME": value})
     assert caught.value.where == "NAME"
     assert "host:NAME" in str(caught.value.hint)
@@ -48,13 +52,16 @@ def test_what_is_no_value_is_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("name", ["", "1A", "A B", "A=B", "A\n", "$(id)", "-A"])
 def test_what_is_no_name_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="cannot be the name"):
+    with pytest.raises(ConfigError, match="cannot be the name") as caught:
         parse_env({name: "x"})
+    assert caught.value.where == name
 
 
-def test_a_nul_cannot_be_passed() -> None:
-    with pytest.raises(ConfigError, match="NUL"):
-        parse_env({"A": "x\0y"})
+@pytest.mark.parametrize("value", ["x\0y", "lit:x\0y", {"value": "x\0y"}])
+def test_a_nul_cannot_be_passed(value: Any) -> None:
+    with pytest.raises(ConfigError, match="NUL") as caught:
+        parse_env({"A": value})
+    assert caught.value.where == "A"
 
 
 @pytest.mark.parametrize(
@@ -94,3 +101,13 @@ def test_secrets_in_plain_text_are_found_wherever_they_are() -> None:
 def test_references_to_secrets_that_would_be_resolved_are_found() -> None:
     tree = {"a": ["x ${oc.env:HF_TOKEN} y", "${oc.env:HOME}"], "b": {"c": "${ oc.env:'MY_API_KEY',''}"}}
     assert list(resolved_secrets(tree)) == [(("a", 0), "HF_TOKEN"), (("b", "c"), "MY_API_KEY")]
+
+
+def test_environments_are_found_but_not_those_of_a_harness() -> None:
+    tree = {"harness_config": {"env": {"A": "1"}}, "x": [{"env_vars": {"B": "2"}, "envs": "no mapping"}], "env": {"C": "3"}}
+    assert list(environments(tree)) == [(("x", 0, "env_vars"), {"B": "2"}), (("env",), {"C": "3"})]
+
+
+def test_of_variables_more_names_are_those_of_secrets_than_of_keys() -> None:
+    tree = {"envs": {"DB_CREDENTIALS": "x"}, "db_credentials": "x", "harness_config": {"env": {"DB_CREDENTIALS": "x", "api_key": "sk-1"}}}
+    assert list(literal_secrets(tree)) == [("envs", "DB_CREDENTIALS"), ("harness_config", "env", "api_key")]

@@ -11,6 +11,7 @@ from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from evalx import failpoints
 from evalx.errors import StoreError
 from evalx.model import EndpointHandle, Metric, Outcome, RunPlan, TaskHandle, TaskResult, TaskSpec
 from evalx.store import Journal, Store
@@ -134,9 +135,11 @@ class TestTasks:
 class TestRunAndNotes:
     def test_the_run_keeps_what_is_not_said_again(self, journal: Journal, store: Store, clock: Clock) -> None:
         journal.run(RunState.CANCELLING, outcome=RunOutcome.PARTIAL, cleanliness=Cleanliness.DIRTY)
+        assert journal.record == store.find("abcdefghijk") and journal.record.cleanliness is Cleanliness.DIRTY
         clock.seconds += 1
         event = journal.run(RunState.CLOSED, cleanliness=Cleanliness.CLEAN, reason="over")
-        assert (event.kind, event.state, event.reason, event.data) == ("run", "closed", "over", {"cleanliness": "clean"})
+        assert (event.kind, event.name, event.state, event.reason) == ("run", "", "closed", "over")
+        assert event.data == {"cleanliness": "clean"}
         assert journal.record == store.find("abcdefghijk")
         assert (journal.record.outcome, journal.record.cleanliness, journal.record.updated) == (
             RunOutcome.PARTIAL,
@@ -168,19 +171,20 @@ class TestRunAndNotes:
         assert store.events("abcdefghijk", after=1) == told
         assert [line["reason"] for line in lines(journal)[1:]] == [event.reason for event in told]
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(reason=st.text(st.characters(), max_size=30))
-    def test_any_text_can_be_a_reason(self, journal: Journal, store: Store, reason: str) -> None:
-        event = journal.note("warning", reason=reason)
-        assert store.events("abcdefghijk", after=event.seq - 1) == [event]
-        assert lines(journal)[-1]["reason"] == event.reason
-
     def test_bytes_that_are_no_text_do_not_stop_a_reason(self, journal: Journal) -> None:
         assert journal.note("warning", reason="caf\udce9").reason == "caf\\udce9"
 
     def test_a_name_that_is_no_text_is_an_error_not_a_crash(self, journal: Journal) -> None:
         with pytest.raises(StoreError, match="no valid text"):
             journal.note("warning", "\ud800")
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(reason=st.text(st.characters(), max_size=30))
+def test_any_text_can_be_a_reason(journal: Journal, store: Store, reason: str) -> None:
+    event = journal.note("warning", reason=reason)
+    assert store.events("abcdefghijk", after=event.seq - 1) == [event]
+    assert lines(journal)[-1]["reason"] == event.reason
 
 
 def test_other_threads_read_whole_states_while_one_writes(journal: Journal, store: Store) -> None:
@@ -340,7 +344,8 @@ def test_a_note_that_is_no_progress_changes_no_record(journal: Journal) -> None:
     journal.resource(spec, "r", ResourceState.READY, reason="as it was")
     event = journal.note("warning", "model", reason="w", data={"phase": "loading"})
     assert event.data == {"phase": "loading"}
-    assert journal.note("warning").data == {}
+    bare = journal.note("warning")
+    assert (bare.name, bare.data) == ("", {})
     assert [(record.phase, record.reason) for record in journal.resources()] == [(None, "as it was")]
 
 
@@ -361,3 +366,23 @@ def test_a_closed_journal_has_given_its_run_up_and_closes_again(journal: Journal
     for _ in range(2):
         journal.close()
         assert store.holder("abcdefghijk") is None
+
+
+def test_closing_does_not_fail_with_the_database(journal: Journal, store: Store) -> None:
+    """Whoever closes has other troubles then, which must be told; the lease ends with the process."""
+    with store.transaction() as db:
+        db.execute("DROP TABLE leases")
+    with pytest.raises(StoreError):
+        journal.heartbeat()
+    journal.close()
+
+
+@pytest.mark.parametrize(("place", "act"), [("events.written", lambda journal: journal.note("warning")), ("lease.returned", Journal.close)])
+def test_a_process_can_be_made_to_die_here(journal: Journal, store: Store, place: str, act: Callable[[Journal], object]) -> None:
+    failpoints.arm(f"{place}:1:raise")
+    try:
+        with pytest.raises(failpoints.Failpoint):
+            act(journal)
+    finally:
+        failpoints.arm("")
+    assert len(lines(journal)) == len(store.events("abcdefghijk")) and store.holder("abcdefghijk") is not None

@@ -233,6 +233,18 @@ def test_who_took_a_run_over_is_named(store: Store, run: str) -> None:
     assert holder is not None and holder.pid == 7, "a lease that another process holds is not given back"
 
 
+def test_who_took_a_run_over_may_be_on_another_machine_or_be_done_already(store: Store, run: str) -> None:
+    journal = store.open(run)
+    alter(store, fence=99, machine="another", host="elsewhere", pid=7)
+    with pytest.raises(RunBusy) as there:
+        journal.heartbeat()
+    alter(store, pid=None)
+    with pytest.raises(RunBusy) as done:
+        journal.heartbeat()
+    assert [there.value.message, done.value.message] == [f"run {run} was taken over by process 7 on elsewhere", f"run {run} was taken over"]
+    journal.close()
+
+
 def test_an_owner_is_known_by_boot_and_namespace() -> None:
     boot = Path("/proc/sys/kernel/random/boot_id")
     if not boot.exists():
