@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import tempfile
@@ -118,7 +119,9 @@ class Database:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             self._inode = path.stat().st_ino
-            os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+            # Not by opening it: a process that closes a file gives up its locks on it, those of other connections of this process too.
+            if not os.access(path, os.R_OK | os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
             if not path.stat().st_size:
                 raise self._put_aside("it is empty")
             return

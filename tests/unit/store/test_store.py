@@ -4,6 +4,8 @@ import json
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +15,7 @@ from attrs import evolve
 
 from evalx.errors import RunNotFound, StoreError
 from evalx.model import RunPlan, Secret
-from evalx.places import state_directory
+from evalx.places import DATABASE, state_directory
 from evalx.serial import from_json
 from evalx.store import Store
 from evalx.store.states import Cleanliness, RunState, TaskState
@@ -65,6 +67,21 @@ def test_state_is_private_and_durable(store: Store, evalx_home: Path) -> None:
         assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         assert db.execute("PRAGMA synchronous").fetchone()[0] == 2
         assert db.execute("PRAGMA foreign_keys").fetchone()[0] == 1
+
+
+def test_two_stores_of_a_process_do_not_lose_what_is_written_while_another_process_looks(
+    store: Store, make_plan: MakePlan, tmp_path: Path, evalx_home: Path
+) -> None:
+    """SQLite's locks are the process's: were the file opened and closed beside SQLite, another process would take itself for the last."""
+    database = str(evalx_home / DATABASE)
+    look = f"import sqlite3; c = sqlite3.connect({database!r}); print(c.execute('SELECT state FROM runs').fetchall()); c.close()"
+    plan = make_plan()
+    with store.create(plan, tmp_path / "run", "") as journal:
+        Store().close()
+        subprocess.run([sys.executable, "-c", look], check=True, timeout=60, capture_output=True)
+        journal.run(RunState.ACTIVE)
+        seen = subprocess.run([sys.executable, "-c", look], check=True, timeout=60, capture_output=True, text=True)
+    assert seen.stdout == "[('active',)]\n"
 
 
 def test_secrets_in_a_plan_stay_references(store: Store, make_plan: MakePlan, tmp_path: Path) -> None:
