@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -202,12 +203,13 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def test_a_pid_that_was_used_again_is_not_ours(start: Start) -> None:
+    place, data = start("exit 0")
+    _over(place, data)
+    until(lambda: ProcessRuntime().stop(place, data))
+    place.exit_code.unlink()
+    time.sleep(2 / os.sysconf("SC_CLK_TCK"))  # births are told apart by the clock's ticks
     stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
-        place, data = start("exit 0")
-        _over(place, data)
-        until(lambda: ProcessRuntime().stop(place, data))
-        place.exit_code.unlink()
         reused = {**data, "pid": stranger.pid, "started": psutil.Process(stranger.pid).create_time() - 60}
         assert ProcessRuntime().poll(place, reused).running is False
         assert ProcessRuntime().stop(place, reused) is True
