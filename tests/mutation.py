@@ -52,7 +52,7 @@ GROUPS = {
         tuple(f"evalx/store/{module}.py" for module in ("database", "eventlog", "records", "states", "store")), (f"{_STORE}/test_store.py",)
     ),
     "calls": Group(("evalx/calls.py", "evalx/patience.py"), ("tests/unit/test_calls.py", "tests/unit/test_patience.py")),
-    "driver": Group(("evalx/driver.py",), tuple(f"tests/unit/test_{name}.py" for name in ("driver", "patience", "deadlines"))),
+    "driver": Group(("evalx/driver.py",), tuple(f"tests/unit/test_{name}.py" for name in ("driver_times", "deadlines", "patience"))),
 }
 
 

@@ -1,0 +1,476 @@
+"""What the driver does when, and what it says of it: to the second, in virtual time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalx import calls, driver, failpoints, ledger, redaction
+from evalx.driver import Driver
+from evalx.errors import AuthError, EndpointFailed, EvalxError, ExitCode, RunBusy, StoreError, TransientError
+from evalx.model import Limits, Outcome
+from evalx.store import Journal
+from evalx.testing import Ending, Fault
+
+from .timed import READY, TIMEOUT, Bench, endpoint, task
+from .virtual import EPOCH, Clock, Hangs
+
+SETTLE = 10.0
+FOR_EVER = 10**9
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    clock = Clock()
+    for module in (ledger, driver):
+        monkeypatch.setattr(module, "time", clock)
+    return Bench(tmp_path, clock)
+
+
+def near(*seconds: float) -> Any:
+    return pytest.approx(list(seconds), abs=0.05)
+
+
+# ---------------------------------------------------------------------- a run as it should be
+
+
+def test_a_run_in_order(bench: Bench) -> None:
+    done = bench.go()
+    wanted = {
+        "call deploy a": 0,
+        "endpoint a created": 0,
+        "call wait_ready a": 0,
+        "endpoint a ready": 5,
+        "call run_task a": 5,
+        "task a running": 5,
+        "call collect a": 5,
+        "task a scored": 10,
+        "job a deleting": 10,
+        "job a gone": 10,
+        "endpoint a deleting": 10,
+        "endpoint a gone": 10,
+        "call teardown": 10,
+    }
+    seen = {what: bench.trace.when(what)[0] for what in wanted}
+    assert seen == pytest.approx(wanted, abs=0.05)
+    assert bench.trace.order(*wanted, "call cleanup a")[-7:] == [
+        "job a deleting",
+        "call cleanup a",
+        "job a gone",
+        "endpoint a deleting",
+        "call cleanup a",
+        "endpoint a gone",
+        "call teardown",
+    ]
+    assert (done.stop_reason, done.stop_code, done.fatal, done.left) == (None, None, None, ())
+    assert not (done.auth_failed or done.failed_fast or done.at_once)
+    assert bench.executor.pool.shut == [{"wait": False, "cancel_futures": True}]
+
+
+def test_looks_become_due_by_the_age_of_what_is_waited_for(bench: Bench) -> None:
+    bench.world.polls_until_ready, bench.world.polls_until_done, bench.world.polls_until_gone = 2, 3, 1
+    bench.go()
+    assert bench.executor.ages == near(0, 5, 0, 5, 10, 0, 0)
+
+
+def test_without_limits_all_go_at_once_and_with_them_in_turn(bench: Bench) -> None:
+    bench.go("abc")
+    assert [bench.trace.when(f"call run_task {name}")[0] for name in "abc"] == near(5, 5, 5)
+    bench.go("abc", limits=Limits(max_endpoints=2))
+    assert [bench.trace.when(f"call deploy {name}")[1] for name in "abc"] == near(10, 10, 20)
+    bench.go([endpoint("m")], [task(name, index, "m") for index, name in enumerate("abc")], limits=Limits(max_tasks=2))
+    assert [bench.trace.when(f"call run_task {name}")[2] for name in "abc"] == near(35, 35, 40)
+
+
+def test_all_ready_waits_for_the_last(bench: Bench) -> None:
+    bench.world.add(Fault("wait_ready", "b", TransientError("busy", 30.0)))
+    bench.go("ab", start="all_ready")
+    ready = bench.trace.when("endpoint b ready")[0]
+    assert ready > 30 and [bench.trace.when(f"call run_task {name}")[0] for name in "ab"] == near(ready, ready)
+
+
+# ---------------------------------------------------------------------- what ends a run
+
+
+def test_max_duration_counts_what_other_processes_have_worked(bench: Bench) -> None:
+    bench.world.endings["a"] = Ending(polls=FOR_EVER)
+    done = bench.go(limits=Limits(max_duration=60.0), worked=45.0)
+    assert bench.trace.when("run  cancelling") == near(15)
+    assert (done.stop_reason, done.stop_code) == ("max_duration of 60 s reached", ExitCode.DEADLINE)
+    assert bench.trace.reasons("run  cancelling") == [done.stop_reason]
+    assert (bench.result().outcome, bench.result().reason) == (Outcome.CANCELLED, done.stop_reason)
+
+
+def test_the_first_reason_counts(bench: Bench) -> None:
+    bench.world.endings["a"] = Ending(polls=FOR_EVER)
+    bench.executor.takes["cleanup"] = 5.0
+    done = bench.go(
+        at={7.0: lambda run: run.stop("first", ExitCode.SIGINT), 8.0: lambda run: run.stop("second", ExitCode.SIGTERM, at_once=True)}
+    )
+    assert (done.stop_reason, done.stop_code, done.at_once) == ("first", ExitCode.SIGINT, True)
+    assert bench.trace.reasons("run  cancelling") == ["first"] and bench.result().reason == "first"
+    assert bench.run.stopping.is_set()
+
+
+def test_a_run_that_is_only_ended_creates_nothing(bench: Bench) -> None:
+    done = bench.go(ending="cleaned up")
+    assert bench.run.stopping.is_set() and done.stop_reason == "cleaned up"
+    assert not bench.world.created and bench.trace.when("run  cancelling") == []
+
+
+def test_fail_fast_says_what_has_failed(bench: Bench) -> None:
+    bench.world.endings.update(b=Ending(polls=FOR_EVER), a=Ending(Outcome.FAILED))
+    done = bench.go("ab", fail_fast=True)
+    assert done.failed_fast and done.stop_reason == "task a: failed (fail-fast)" == bench.result("b").reason
+    bench.world.add(Fault("deploy", "a", EndpointFailed("no such image")))
+    done = bench.go("ab", fail_fast=True)
+    assert done.failed_fast and done.stop_reason == "endpoint a failed (fail-fast)" == bench.result("b").reason
+
+
+def test_after_a_stop_nothing_has_failed_fast(bench: Bench) -> None:
+    bench.world.endings["a"] = Ending(polls=FOR_EVER)
+    done = bench.go(at={7.0: lambda run: run.stop("interrupted")}, fail_fast=True)
+    assert not done.failed_fast and done.stop_reason == "interrupted"
+
+
+def test_the_run_is_told_that_its_process_is_alive(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[float] = []
+
+    def beat(journal: Journal) -> None:
+        beats.append(bench.clock.now)
+        if len(beats) == 3:
+            raise RunBusy("taken over by process 7")
+
+    monkeypatch.setattr(Journal, "heartbeat", beat)
+    bench.world.endings["a"] = Ending(polls=FOR_EVER)
+    done = bench.go()
+    assert beats == near(15, 30, 45) and isinstance(done.fatal, RunBusy) and done.stop_reason == "taken over by process 7"
+    assert bench.trace.when("call cleanup a") == [] == bench.trace.when("call teardown"), "it belongs to somebody else"
+    assert len(bench.world.alive) == 2 and done.left
+
+
+def test_a_store_that_fails_is_the_reason(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = StoreError("disk full", "make room")
+    monkeypatch.setattr(Journal, "heartbeat", lambda journal: (_ for _ in ()).throw(error))
+    bench.world.endings["a"] = Ending(polls=FOR_EVER)
+    done = bench.go()
+    assert done.fatal is error and done.stop_reason == "disk full" and not bench.world.alive
+
+
+# ---------------------------------------------------------------------- endpoints
+
+
+def test_an_endpoint_is_given_up_at_its_deadline(bench: Bench) -> None:
+    bench.world.polls_until_ready = FOR_EVER
+    bench.executor.says = ("pulling", "12 of 40 GB", None)
+    bench.go()
+    assert bench.trace.when("endpoint a degraded") == near(READY)
+    hint = f"give it longer, or see its log: evalx logs {bench.run.run_id} --endpoint a"
+    told = f"not over in time; last seen: pulling (12 of 40 GB) (hint: {hint})"
+    assert bench.trace.reasons("endpoint a degraded") == [told]
+    assert (bench.result().outcome, bench.result().reason) == (Outcome.SKIPPED, f"endpoint a: {told}")
+    assert bench.trace.progress("a") == [("pulling", "12 of 40 GB")]
+
+
+def test_a_hint_is_enough(bench: Bench) -> None:
+    bench.world.polls_until_ready = FOR_EVER
+    bench.executor.says = ("starting", "no capacity (hint: take another shape)", None)
+    bench.go()
+    assert bench.result().reason == "endpoint a: not over in time; last seen: starting (no capacity (hint: take another shape))"
+
+
+@pytest.mark.parametrize(("killed_at", "later", "seconds"), [(100.0, 0.0, READY), (100.0, 200.0, READY), (100.0, 5000.0, 5101.0)])
+def test_the_time_of_an_endpoint_goes_on_in_the_next_process(bench: Bench, killed_at: float, later: float, seconds: float) -> None:
+    """However late that is, one look is taken."""
+    bench.world.polls_until_ready = FOR_EVER
+    bench.go(killed_at=killed_at)
+    bench.clock.now += later
+    bench.go(again=True)
+    assert bench.trace.when("endpoint a degraded") == near(seconds)
+
+
+def test_an_adopted_endpoint_that_died_gives_way_to_the_next(bench: Bench) -> None:
+    bench.go(killed_at=3.0)
+    bench.world.add(Fault("wait_ready", error=EndpointFailed("it is gone", "look at the machine")))
+    bench.go(again=True)
+    assert bench.trace.reasons("endpoint a degraded") == ["it is gone (hint: look at the machine)"]
+    wanted = ["endpoint a degraded", "call cleanup a", "endpoint a gone", "call deploy a"]
+    assert bench.trace.order(*wanted)[1:5] == wanted
+    assert bench.result().outcome is Outcome.PASSED
+
+
+def test_an_endpoint_of_this_process_that_dies_does_not(bench: Bench) -> None:
+    bench.world.add(Fault("wait_ready", error=EndpointFailed("it is gone")))
+    done = bench.go()
+    assert bench.world.count("deploy") == 1 and bench.result().outcome is Outcome.SKIPPED
+    assert list(done.dead) == ["a"] and not done.endpoints_ready
+
+
+def test_one_that_is_not_ours_is_left_and_the_advice_is_another(bench: Bench) -> None:
+    bench.executor.owned = False
+    bench.go()
+    assert bench.trace.reasons("endpoint a gone") == ["not ours: left as it was"] and bench.trace.when("endpoint a deleting") == []
+    assert len(bench.world.alive) == 1 and bench.world.count("cleanup") == 1
+
+
+def test_refused_credentials_of_a_task(bench: Bench) -> None:
+    bench.world.add(Fault("run_task", error=AuthError("401", "lep login")))
+    done = bench.go()
+    assert done.auth_failed and bench.result().reason == "401 (hint: lep login)"
+    assert bench.result().started == pytest.approx(EPOCH + 5, abs=0.05) == bench.result().ended
+
+
+# ---------------------------------------------------------------------- tasks
+
+
+def test_a_task_has_its_time_and_a_little_more(bench: Bench) -> None:
+    bench.world.endings["a"] = Ending(polls=FOR_EVER)
+    bench.executor.says = ("running", None, None)
+    bench.go()
+    over = 5 + TIMEOUT + driver.HARD_STOP_SLACK
+    assert bench.trace.when("task a timed_out") == near(over)
+    result = bench.result()
+    assert (result.outcome, result.reason) == (Outcome.TIMED_OUT, "not over in time; last seen: running")
+    assert (result.started, result.ended) == (pytest.approx(EPOCH + 5, abs=0.05), pytest.approx(EPOCH + over, abs=0.05))
+
+
+def test_silence_is_noticed_where_progress_was_told(bench: Bench) -> None:
+    bench.world.endings["a"] = Ending(polls=FOR_EVER)
+    bench.executor.says = ("running", "asking", 3)
+    bench.go(limits=Limits(no_progress=120.0))
+    assert bench.result().reason == "no progress for 120 s; last seen: running (asking)"
+    assert bench.trace.when("task a timed_out") == near(5 + 125)
+
+
+def test_a_look_may_last_beyond_the_end_but_not_long(bench: Bench) -> None:
+    """The last one begins two seconds before the endpoint's time is over."""
+    bench.world.polls_until_ready, bench.world.poll_interval = 1, 8.0
+    bench.executor.takes["wait_ready"] = 3.0
+    bench.go([endpoint("a", ready_timeout=10.0)], [task("a")])
+    assert bench.result().outcome is Outcome.SKIPPED
+    assert bench.trace.when("endpoint a degraded") == near(12.0)
+
+
+def test_a_look_that_does_not_return_tells_what_was_seen_before(bench: Bench) -> None:
+    bench.world.endings["a"] = Ending(polls=FOR_EVER)
+    bench.world.add(Fault("collect", error=Hangs(), after=1))
+    bench.go()
+    assert bench.result().reason == "collect: the executor's hook did not return in time; last seen: running"
+    assert bench.trace.when("task a timed_out") == near(5 + TIMEOUT + driver.HARD_STOP_SLACK)
+
+
+def test_a_look_that_fails_says_how_old_the_last_one_is(bench: Bench) -> None:
+    bench.world.add(Fault("collect", error=TransientError("HTTP 503", 2.0), times=2))
+    bench.world.add(Fault("collect", error=TransientError("HTTP 503", 2.0), after=1))
+    bench.go()
+    assert ("unknown", "HTTP 503") in bench.trace.progress("a") and ("unknown", "HTTP 503; 5 s ago: running") in bench.trace.progress("a")
+
+
+def test_a_create_call_that_is_tried_again_is_told(bench: Bench) -> None:
+    bench.world.add(Fault("deploy", error=TransientError("HTTP 429")))
+    bench.go()
+    assert ("retrying", "HTTP 429") in bench.trace.progress("a")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.NO_RESULT, Outcome.LOST])
+def test_a_dead_endpoint_is_blamed(bench: Bench, outcome: Outcome) -> None:
+    bench.world.endings["a"] = Ending(outcome, reason="exit code 1")
+    bench.world.add(Fault("wait_ready", error=EndpointFailed("out of memory", "take more"), after=2))
+    done = bench.go()
+    assert (bench.result().outcome, bench.result().reason) == (outcome, "endpoint a: out of memory (hint: take more); exit code 1")
+    assert list(done.dead) == ["a"]
+
+
+@pytest.mark.parametrize("error", [None, TransientError("busy"), Hangs()])
+def test_one_that_is_well_or_does_not_say_is_not_blamed(bench: Bench, error: BaseException | None) -> None:
+    bench.world.endings["a"] = Ending(Outcome.FAILED, reason="exit code 1")
+    if error is not None:
+        bench.world.add(Fault("wait_ready", error=error, after=2, times=None))
+    done = bench.go()
+    assert bench.result().reason == "exit code 1" and not done.dead and bench.world.count("wait_ready") >= 3
+    assert bench.trace.when("task a failed")[0] <= 10 + (driver.LAST_LOOK if error else 0) + 0.1
+
+
+def test_nobody_asks_whether_an_endpoint_is_well_when_its_task_is(bench: Bench) -> None:
+    bench.go()
+    assert bench.world.count("wait_ready") == 2
+
+
+# ---------------------------------------------------------------------- stopping a task
+
+
+def interrupted(bench: Bench, at: float = 7.0, **more: Any) -> list[float]:
+    """Stop the run at that second; when its task was looked at after that."""
+    bench.go(at={at: lambda run: run.stop("interrupted", **more)})
+    return [seconds for seconds in bench.trace.when("call collect a") if seconds >= at]
+
+
+def test_a_task_that_is_stopped_is_looked_at_and_cancelled_and_waited_for(bench: Bench) -> None:
+    bench.world.endings["a"], bench.executor.obeys = Ending(polls=FOR_EVER), 2
+    assert interrupted(bench) == near(7.0, 7.3, 7.6, 7.9)
+    assert bench.result().outcome is Outcome.PASSED and bench.trace.when("call cancel a") == near(7.0)
+
+
+def test_it_is_waited_for_no_longer_than_a_few_seconds(bench: Bench) -> None:
+    bench.world.endings["a"], bench.executor.obeys = Ending(polls=FOR_EVER), FOR_EVER
+    assert len(interrupted(bench)) == 1 + driver.CANCEL_LOOKS
+    assert bench.trace.when("task a cancelled") == near(7.0 + driver.CANCEL_GRACE)
+
+
+def test_what_ends_otherwise_when_it_is_stopped_was_cancelled(bench: Bench) -> None:
+    bench.world.endings["a"], bench.executor.obeys, bench.executor.ends = Ending(polls=FOR_EVER), 1, Outcome.FAILED
+    interrupted(bench)
+    assert (bench.result().outcome, bench.result().reason) == (Outcome.CANCELLED, "interrupted")
+
+
+def test_what_cannot_be_cancelled_is_not_waited_for(bench: Bench) -> None:
+    bench.world.endings["a"] = Ending(polls=FOR_EVER)
+    assert interrupted(bench) == near(7.0)
+    assert bench.executor.cancelled == 1 and bench.trace.when("task a cancelled") == near(7.0)
+
+
+def test_at_once_means_that_nothing_is_waited_for(bench: Bench) -> None:
+    bench.world.endings["a"], bench.executor.obeys = Ending(polls=FOR_EVER), FOR_EVER
+    assert interrupted(bench, at_once=True) == near(7.0)
+    assert not bench.executor.cancelled
+
+
+def test_a_second_stop_ends_the_waiting(bench: Bench) -> None:
+    bench.world.endings["a"], bench.executor.obeys = Ending(polls=FOR_EVER), FOR_EVER
+    bench.go(at={7.0: lambda run: run.stop("interrupted"), 8.0: lambda run: run.stop("again", at_once=True)})
+    assert bench.trace.when("task a cancelled") == near(8.2)
+
+
+def test_a_last_look_that_fails_is_told(bench: Bench) -> None:
+    bench.world.endings["a"] = Ending(polls=FOR_EVER)
+    bench.world.add(Fault("collect", error=EndpointFailed("no such job"), after=1))
+    interrupted(bench)
+    assert (bench.result().outcome, bench.result().reason) == (Outcome.CANCELLED, "interrupted; its last state is unknown: no such job")
+    assert bench.result().started == pytest.approx(EPOCH + 5, abs=0.05) and bench.result().ended == pytest.approx(EPOCH + 7, abs=0.05)
+
+
+def test_a_last_look_that_hangs_is_given_up(bench: Bench) -> None:
+    bench.world.endings["a"] = Ending(polls=FOR_EVER)
+    bench.world.add(Fault("collect", error=Hangs(), after=1, times=None))
+    interrupted(bench)
+    assert bench.trace.when("task a cancelled") == near(7.0 + driver.LAST_LOOK)
+
+
+def test_a_task_of_which_nothing_was_asked_has_no_start(bench: Bench) -> None:
+    bench.world.polls_until_ready = FOR_EVER
+    bench.go(at={7.0: lambda run: run.stop("interrupted")})
+    assert (bench.result().outcome, bench.result().started, bench.result().reason) == (Outcome.CANCELLED, None, "interrupted")
+
+
+# ---------------------------------------------------------------------- creating
+
+
+def test_a_create_call_of_another_process_is_waited_out(bench: Bench) -> None:
+    """It was asked for, and nobody knows whether it will still appear."""
+    bench.world.add(Fault("deploy", error=Hangs()))
+    bench.go(killed_at=3.0)
+    bench.go(again=True, settle=SETTLE)
+    assert bench.trace.when("call deploy a") == near(0, 3 + SETTLE)
+
+
+def test_what_may_still_appear_is_deleted_twice(bench: Bench) -> None:
+    bench.world.add(Fault("deploy", error=TransientError("no answer", retry_after=3600.0)))
+    bench.executor.takes["deploy"] = 4.0
+    bench.go(settle=SETTLE)
+    assert bench.trace.when("endpoint a unknown") == near(4)
+    assert bench.trace.when("call cleanup a") == near(4, 4 + SETTLE) and bench.trace.when("endpoint a gone") == near(4 + SETTLE)
+
+
+@pytest.mark.parametrize(("takes", "state"), [(1.0, "created"), (60.0, "unknown")])
+def test_a_stop_in_the_middle_of_a_create_call(bench: Bench, takes: float, state: str) -> None:
+    bench.executor.takes["deploy"] = takes
+    bench.go(at={0.5: lambda run: run.stop("interrupted")})
+    seconds = takes if state == "created" else 0.5 + calls.STOP_GRACE
+    assert bench.trace.when(f"endpoint a {state}") == near(seconds)
+    assert bench.trace.order("endpoint a unknown", "endpoint a created", "endpoint a deleting", "endpoint a gone") == [
+        f"endpoint a {state}",
+        "endpoint a deleting",
+        "endpoint a gone",
+    ]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("intent.before", "intent.after", "create.answered", "create.recorded"),
+        *("result.known", "result.stored", "delete.before", "delete.proven"),
+    ],
+)
+def test_a_fault_at_each_place_ends_the_run_and_leaves_nothing(bench: Bench, place: str) -> None:
+    failpoints.arm(f"{place}:1:raise")
+    try:
+        done = bench.go()
+    finally:
+        failpoints.arm("")
+    assert done.fatal is not None and "Failpoint" in str(done.fatal) and not bench.world.alive and not done.left
+
+
+# ---------------------------------------------------------------------- deleting
+
+
+def test_what_does_not_go_is_a_suspected_leak(bench: Bench) -> None:
+    bench.world.polls_until_gone = FOR_EVER
+    done = bench.go()
+    assert bench.trace.when("job a leak_suspected") == near(10 + driver.CLEANUP_DEADLINE)
+    assert bench.trace.reasons("job a leak_suspected") == ["still there 300 s after it was deleted"]
+    assert len(done.left) == 2 == len(bench.world.alive)
+
+
+def test_why_it_could_not_be_deleted_is_told(bench: Bench) -> None:
+    bench.world.add(Fault("cleanup", error=EndpointFailed("the platform says no"), times=None))
+    bench.go()
+    assert bench.trace.reasons("job a leak_suspected") == ["the platform says no"] == bench.trace.reasons("endpoint a leak_suspected")
+
+
+def test_secrets_are_taken_out_of_logs_once_nobody_writes_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_secrets", lambda: [("canary", "sk-canary-123456")])
+    folders: list[Path] = []
+
+    def write(run: Driver) -> None:
+        (job,) = run.ledger.forgotten[1:]
+        folders.extend([bench.run.task_dir(job.spec), bench.run.directory / "endpoints" / "000-a"])  # type: ignore[arg-type]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "x.log").write_text("sk-canary-123456")
+            (folder / "x.txt").write_text("sk-canary-123456")
+
+    bench.go(at={7.0: write})
+    assert len(folders) == 2
+    for folder in folders:
+        assert "canary" not in (folder / "x.log").read_text()
+        assert "canary" in (folder / "x.txt").read_text(), "results were masked when they were read"
+
+
+# ---------------------------------------------------------------------- what belongs to the run as a whole
+
+
+def test_a_teardown_is_asked_for_until_it_is_done(bench: Bench) -> None:
+    bench.executor.torn = [False, False]
+    done = bench.go()
+    assert bench.trace.when("call teardown") == near(10, 10.2, 10.4) and done.left == ()
+
+
+def test_a_teardown_that_fails_is_a_warning(bench: Bench) -> None:
+    bench.executor.torn = [EndpointFailed("the platform says no", "ask them")]
+    done = bench.go()
+    assert bench.trace.reasons("warning  ") == ["what belongs to the run as a whole may not be gone: the platform says no (hint: ask them)"]
+    assert done.left == (f"what belongs to run {bench.run.run_id} as a whole",)
+    assert [event.kind for event in bench.trace.events if event.kind == "warning"] == ["warning"]
+
+
+def test_a_teardown_has_its_time(bench: Bench) -> None:
+    bench.executor.torn = [TransientError("busy", 100.0)] * 9
+    bench.go()
+    assert bench.trace.when("call teardown") == near(10, 110, 210)
+
+
+def test_errors_in_words() -> None:
+    assert driver.in_words(EvalxError("no")) == "no"
+    assert driver.in_words(EvalxError("no", "try")) == "no (hint: try)"
