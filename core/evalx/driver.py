@@ -421,7 +421,9 @@ class Driver:
         """Delete it and prove that it is gone; else it is a suspected leak. Not if the run belongs to somebody else by now."""
         if not resource.may_exist or isinstance(self.fatal, RunBusy):
             return
-        handle, unsure = resource.best_handle, resource.handle is None
+        handle = resource.best_handle
+        # A job's name may be borne by two: a call that the network delivers twice makes a twin, which lists may not show yet either.
+        unsure = resource.handle is None or (self.calls.stopped and isinstance(resource.spec, TaskSpec))
         if isinstance(handle, EndpointHandle) and not handle.owned:
             self.ledger.record(resource, ResourceState.GONE, reason="not ours: left as it was")
             return
@@ -442,8 +444,10 @@ class Driver:
         await asyncio.to_thread(mask_files, folder, "*.log")
 
     def _unsettled(self, resource: Resource) -> float:
-        """Seconds in which it may still appear, after a create call of unknown outcome. Those of a process that is gone count from this
-        one's beginning, since nobody knows when the last of them was."""
+        """Seconds in which something may still appear that a create call has made. Those of a process that is gone count from this one's
+        beginning if they were not answered, since nobody knows when the last of them was."""
+        if resource.asked is None and resource.handle is not None:
+            return max(self.settle - resource.age, 0.0)
         asked = self._began if resource.asked is None else resource.asked
         return max(asked + self.settle - now(), 0.0)
 

@@ -248,7 +248,10 @@ class Machine(RuleBasedStateMachine):
         created = self.cloud.created()
         with Store(now=self.clock.time) as db:
             scored = [record.spec for record in db.tasks(self.plan.run_id) if record.state is TaskState.SCORED]
-        return {task.name: sum(1 for name in created if f"-t{task.index}" in name) for task in scored}
+        start = f"evalx-{self.plan.run_id}-t"  # as a run's id may begin with t2
+        return {
+            task.name: sum(1 for name in created if name.startswith((f"{start}{task.index}-", f"{start}{task.index}r"))) for task in scored
+        }
 
     def teardown(self) -> None:
         try:
@@ -347,6 +350,31 @@ def killed_while_creating(kind: type[Machine]) -> int:
 
 def test_killed_while_a_create_call_is_under_way() -> None:
     assert killed_while_creating(Machine) == 0
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_job_that_lists_do_not_show_yet(killed: bool) -> None:
+    """Stopped, or killed and cleaned up, when it was created less than the lists' lag ago."""
+    met = 0
+    for seed in range(10):
+        machine = Machine()
+        try:
+            machine.begin(seed=seed, tasks=1, shared=True, all_ready=False, lag=2.0)
+            while machine.current and not any("-t0" in entry.name for entry in machine.cloud.exist()):
+                machine.a_moment_passes(0.1)
+            if machine.current:
+                met += 1
+                if killed:
+                    machine.kill()
+                    machine.start(True)
+                else:
+                    machine.stop()
+            for _ in range(8):
+                machine.a_moment_passes(2.0)
+                machine.what_exists_is_known()
+        finally:
+            machine.teardown()
+    assert met > 5
 
 
 @pytest.mark.parametrize("mistaken", [Hasty, Careless])
