@@ -18,11 +18,12 @@ from attrs import frozen
 
 from evalx.calls import Calls, now
 from evalx.context import RunContext
-from evalx.driver import CLEANUP_DEADLINE, in_words
+from evalx.driver import CLEANUP_DEADLINE
 from evalx.errors import ConfigError, DeadlineExceeded, EvalxError, PluginError, RunNotFound
 from evalx.facade import Hooks
 from evalx.model import EndpointHandle, EndpointSpec, Found, Handle, RunPlan, TaskHandle, TaskSpec
 from evalx.plan import new_run_id
+from evalx.reasons import in_words
 from evalx.runs import context_of, reopened
 from evalx.serial import to_json
 from evalx.store import Store
@@ -229,7 +230,7 @@ def check_purge(run_id: str) -> None:
     with Store() as store:
         record = store.find(run_id)
     if "purge" not in context_of(record.plan, record.directory).plugins.capabilities():
-        raise ConfigError(f"the {record.executor} executor keeps no files elsewhere; the run directory is {record.directory}")
+        raise ConfigError(f"the {record.executor} executor keeps no files elsewhere", f"all of them are in {record.directory}")
 
 
 def purge(run_id: str) -> bool:
@@ -272,5 +273,5 @@ async def _until_true(calls: Calls, what: str, call: Callable[[], bool], deadlin
     while not await calls.insist(what, call, deadline):
         pause = min(5.0, 0.2 + (now() - started) / 20)
         if now() + pause >= deadline:
-            raise DeadlineExceeded(f"{what}: not done after {now() - started:.0f} s")
+            raise DeadlineExceeded(f"{what}: not done after {now() - started:.0f} s", "the same command goes on with it")
         await asyncio.sleep(pause)

@@ -128,7 +128,7 @@ class Calls:
         """Raise, unless the run was stopped in the middle of a call, which then gets a little time."""
         begun = not running.cancel()
         if not self.stopped:
-            raise DeadlineExceeded(f"{what}: the executor's hook did not return in time")
+            raise DeadlineExceeded(f"{what}: the executor's hook did not return in time", "does its backend answer? see: evalx doctor")
         if not begun:
             raise Stopped
 
@@ -139,7 +139,7 @@ class Calls:
             _, future = self._begin(what, call)
             await asyncio.wait({future}, timeout=max(deadline - now(), 0.0))
             if not future.done():
-                raise DeadlineExceeded(f"{what}: the executor's hook did not return in time")
+                raise DeadlineExceeded(f"{what}: the executor's hook did not return in time", "does its backend answer? see: evalx doctor")
             try:
                 return future.result()
             except TransientError as error:

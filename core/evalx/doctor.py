@@ -147,7 +147,7 @@ def _guarded(findings: Iterator[Finding]) -> Iterator[Finding]:
         yield from _of(error)
     except Exception as error:  # noqa: BLE001 -- a plugin's hook may raise anything
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-        yield Finding("error", f"{type(error).__name__}: {error}{notes}")
+        yield Finding("error", f"{type(error).__name__}: {error}{notes}", "evalx doctor -v shows more")
 
 
 def _preflight(run: RunContext) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ from evalx.facade import Hooks
 from evalx.ledger import Ledger, Resource
 from evalx.model import EndpointHandle, EndpointSpec, Handle, Outcome, Spec, TaskHandle, TaskResult, TaskSpec
 from evalx.patience import Patience
+from evalx.reasons import has_hint, in_words
 from evalx.redaction import mask_files
 from evalx.store import Journal
 from evalx.store.states import ResourceState, RunState
@@ -296,7 +297,7 @@ class Driver:
         except Stopped:
             return await self._last_look(job, spec, Outcome.CANCELLED, self.stop_reason or "stopped")
         except DeadlineExceeded as error:
-            return await self._last_look(job, spec, Outcome.TIMED_OUT, str(error))
+            return await self._last_look(job, spec, Outcome.TIMED_OUT, in_words(error))
         except (StoreError, RunBusy) as error:
             self._fail(error)
             return await self._last_look(job, spec, Outcome.CANCELLED, str(error))
@@ -401,9 +402,10 @@ class Driver:
                 hint = f"give it longer, or see its log: evalx logs {self.run.run_id} --endpoint {spec.name}"
                 if not getattr(handle, "owned", True):
                     hint = "give it longer, or look whether target.api_endpoint.url is right"
-                raise DeadlineExceeded(f"{said}; last seen: {seen}", None if clock is not None or "(hint: " in seen else hint)
+                raise DeadlineExceeded(f"{said}; last seen: {seen}", None if clock is not None or has_hint(seen) else hint)
             if patience is not None and self._tells_progress(spec) and now() - moved > patience:
-                raise DeadlineExceeded(f"no progress for {patience:g} s; last seen: {self._last_words(spec)}")
+                hint = "raise execution.no_progress_timeout, if it may be silent for so long"
+                raise DeadlineExceeded(f"no progress for {patience:g} s; last seen: {self._last_words(spec)}", hint)
             await self.calls.pause(min(self._interval(handle, now() - started), deadline - now()))
         self.ledger.progress(spec)
         return answer
@@ -455,7 +457,7 @@ class Driver:
         started = now()
         while not await self.calls.insist("cleanup", partial(self.hooks.cleanup, handle), deadline):
             if now() >= deadline:
-                raise DeadlineExceeded(f"still there {CLEANUP_DEADLINE:g} s after it was deleted")
+                raise DeadlineExceeded(f"still there {CLEANUP_DEADLINE:g} s after it was deleted", f"evalx cleanup {self.run.run_id}")
             await asyncio.sleep(self._interval(handle, now() - started))
 
     def _tells_progress(self, spec: Spec) -> bool:
@@ -481,8 +483,3 @@ class Driver:
     def _last_words(self, spec: Spec) -> str:
         report = self.run.last_report(spec)
         return "nothing" if report is None else report.phase + (f" ({report.reason})" if report.reason else "")
-
-
-def in_words(error: EvalxError) -> str:
-    """An error as a reason: what it says and, if it has one, its hint."""
-    return f"{error} (hint: {error.hint})" if error.hint else str(error)

@@ -43,9 +43,10 @@ class ExitCode(IntEnum):
 
 
 class EvalxError(Exception):
-    """Base of all. hint: the next step, as a sentence or command; shown on a line of its own."""
+    """Base of all. hint: the next step, as a sentence or command; shown on a line of its own. usual_hint: shown where there is none."""
 
     exit_code: ExitCode = ExitCode.INTERNAL
+    usual_hint = "the same command with -v shows where it comes from"
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -57,6 +58,7 @@ class ConfigError(EvalxError):
     """One mistake in a config. where: `file:line key`, or as much of it as is known."""
 
     exit_code = ExitCode.USAGE
+    usual_hint = "what each key is for: evalx config schema"
 
     def __init__(self, message: str, hint: str | None = None, where: str | None = None) -> None:
         super().__init__(message, hint)
@@ -76,6 +78,7 @@ class ConfigErrors(ConfigError):
 
 class PluginError(EvalxError):
     exit_code = ExitCode.USAGE
+    usual_hint = "what is wrong with plugins here: evalx plugins check"
 
 
 class AuthError(EvalxError):
@@ -126,6 +129,7 @@ class RunInterrupted(EvalxError):
 
 class StoreError(EvalxError):
     exit_code = ExitCode.INTERNAL
+    usual_hint = "what is wrong with folders, disk and database: evalx doctor"
 
 
 class RunDamaged(StoreError):

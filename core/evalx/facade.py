@@ -171,7 +171,9 @@ class Hooks:
             raise
 
     def _error(self, hook: str, returned: str) -> PluginError:
-        return PluginError(f"{self._manager.implementers(hook)}: hook {hook} returned {returned}")
+        return PluginError(
+            f"{self._manager.implementers(hook)}: hook {hook} returned {returned}", "its author should run: evalx plugins check"
+        )
 
 
 def _a(value: object) -> str:

@@ -167,7 +167,8 @@ class _Server:
         if status == 404:
             return self._explain_404()
         said = f"{self.route} answers {status}: {self.client.hide(_message(body))}".rstrip(": ")
-        return Readiness(False, said, hopeless=status in {400, 405, 422})
+        hopeless = status in {400, 405, 422}
+        return Readiness(False, said, hopeless=hopeless, hint="is it the right endpoint_type, and the right model?" if hopeless else None)
 
     def _judge_content(self, answer: Any) -> Readiness:
         if isinstance(answer, dict) and ("choices" in answer or "data" in answer):

@@ -11,6 +11,7 @@ import click
 
 from evalx.cli.options import common_options
 from evalx.cli.output import emit, tell, write
+from evalx.cli.wording import message
 from evalx.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -49,11 +50,8 @@ def _screen(report: Report) -> Iterator[str]:
 
 
 def _told(problem: Problem) -> Iterator[str]:
-    from evalx.display.text import clean
-    from evalx.redaction import redact
-
-    yield clean(redact(f"error: {problem.where}: {problem.message}"))
-    yield clean(redact(f" hint: {problem.hint}"))
+    yield from message("error", f"{problem.where}: {problem.message}", sys.stdout)
+    yield from message("hint", problem.hint, sys.stdout)
 
 
 def _count(number: int, noun: str) -> str:

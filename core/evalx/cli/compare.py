@@ -10,6 +10,7 @@ import click
 
 from evalx.cli.options import common_options
 from evalx.cli.output import emit, tell, width, write
+from evalx.cli.wording import say
 from evalx.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def command(a: str, b: str, as_json: bool) -> int:
     else:
         _print(found)
         if not found.comparisons:
-            tell("error: nothing in these runs can be compared")
-            tell(" hint: above stands what keeps each task from it; run one of them again with the settings of the other")
+            say("error", "nothing in these runs can be compared")
+            say("hint", "above stands what keeps each task from it; run one of them again with the settings of the other")
     return ExitCode.OK if found.comparisons else ExitCode.USAGE
 
 

@@ -72,24 +72,20 @@ def _checks(choice: ConfigChoice) -> Iterator[Checked]:
 
 
 def _screen(checked: Sequence[Checked]) -> Iterator[str]:
-    from evalx.display.text import clean
-    from evalx.redaction import redact
+    from evalx.cli.wording import message, paragraph, safe
 
     for part in checked:
-        yield clean(part.title)
+        yield safe(part.title)
         for finding in part.findings:
-            yield f"  {_mark(finding)} {_indented(clean(redact(finding.message)))}"
+            for number, text in enumerate(paragraph(finding.message, sys.stdout, "    ")):
+                yield f"  {_mark(finding)} {text.strip()}" if number == 0 else text
             if finding.hint:
-                yield f"     hint: {_indented(clean(redact(finding.hint)))}"
+                yield from message("hint", finding.hint, sys.stdout, "    ")
 
 
 def _mark(finding: Finding) -> str:
     mark, colour = MARKS.get(finding.level, MARKS["warning"])
     return click.style(mark, fg=colour) if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else mark
-
-
-def _indented(text: str) -> str:
-    return text.replace("\n", "\n    ")
 
 
 def _count(checked: Sequence[Checked]) -> str:

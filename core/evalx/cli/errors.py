@@ -14,6 +14,7 @@ import click
 
 from evalx.cli.options import Asked
 from evalx.cli.output import emit
+from evalx.cli.wording import say
 from evalx.display.text import clean
 from evalx.errors import ConfigErrors, EvalxError, ExitCode
 from evalx.redaction import redact
@@ -45,8 +46,8 @@ def _usage(error: click.ClickException, asked: Asked) -> int:
     if asked.json:
         emit({"error": {"type": type(error).__name__, "exit_code": error.exit_code, "message": error.format_message(), "hint": None}})
     elif isinstance(error, click.UsageError) and error.ctx is not None and not isinstance(error, click.exceptions.NoArgsIsHelpError):
-        _line("error", error.format_message())
-        _line("hint", f"{error.ctx.command_path} --help", "cyan")
+        say("error", error.format_message())
+        say("hint", f"{error.ctx.command_path} --help")
     else:
         error.show(sys.stderr)
     return int(error.exit_code)
@@ -65,12 +66,16 @@ def _expected(error: EvalxError, asked: Asked) -> int:
 def _show(errors: list[EvalxError]) -> None:
     """One after the other; a hint that several in a row share is given once."""
     for index, single in enumerate(errors):
-        _line("error", str(single))
+        say("error", str(single))
         for note in getattr(single, "__notes__", ()):
-            _line("note", note, "cyan")
-        following = errors[index + 1].hint if index + 1 < len(errors) else None
-        if single.hint and single.hint != following:
-            _line("hint", single.hint, "cyan")
+            say("note", note)
+        following = _hint(errors[index + 1]) if index + 1 < len(errors) else None
+        if _hint(single) != following:
+            say("hint", _hint(single))
+
+
+def _hint(error: EvalxError) -> str:
+    return error.hint or error.usual_hint
 
 
 def _each(error: EvalxError) -> Iterator[EvalxError]:
@@ -93,7 +98,7 @@ def _as_json(error: EvalxError) -> dict[str, Any]:
 
 
 def _told(error: EvalxError) -> dict[str, str | None]:
-    said = {"where": getattr(error, "where", None), "message": error.message, "hint": error.hint}
+    said = {"where": getattr(error, "where", None), "message": error.message, "hint": _hint(error)}
     return {key: text and redact(text) for key, text in said.items()}
 
 
@@ -105,10 +110,10 @@ def _internal(error: BaseException, asked: Asked) -> int:
     if asked.json:
         emit({"error": {"type": type(error).__name__, "exit_code": int(ExitCode.INTERNAL), "message": redact(str(error)), "hint": place}})
     else:
-        _line("error", sentence)
+        say("error", sentence)
         for note in getattr(error, "__notes__", ()):
-            _line("note", note, "cyan")
-        _line("hint", f"the traceback is in {place}; -v shows it" if place else "-v shows the traceback", "cyan")
+            say("note", note)
+        say("hint", f"the traceback is in {place}; -v shows it" if place else "-v shows the traceback")
     if asked.verbosity > 0:
         click.echo(text, err=True)
     return int(ExitCode.INTERNAL)
@@ -131,15 +136,6 @@ def _keep(text: str) -> str | None:
 
 def _trace(error: BaseException) -> str:
     return clean("".join(traceback.format_exception(error)))
-
-
-def _line(label: str, message: str, colour: str = "red") -> None:
-    """`error: …` or an indented ` hint: …`; further lines of the message stand under its first."""
-    head = f"{label:>5}:"
-    if sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
-        head = click.style(head, fg=colour, bold=colour == "red")
-    body = clean(redact(message)).replace("\n", "\n       ")
-    click.echo(f"{head} {body}", err=True)
 
 
 def _reader_left() -> int:

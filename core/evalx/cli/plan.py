@@ -12,6 +12,7 @@ from attrs import evolve
 
 from evalx.cli.options import ConfigChoice, common_options, config_options
 from evalx.cli.output import as_text, create_file, emit, tell, write
+from evalx.cli.wording import say
 from evalx.display.text import clean, duration, plural
 from evalx.errors import EvalxError, ExitCode
 
@@ -102,9 +103,9 @@ def _verdict(findings: Iterable[Finding]) -> ExitCode:
 
 def _tell(findings: Iterable[Finding]) -> None:
     for finding in findings:
-        tell(f"warning: not validated: {clean(finding.message)}" if finding.unasked else f"{finding.level}: {clean(finding.message)}")
+        say(*(("warning", f"not validated: {finding.message}") if finding.unasked else (finding.level, finding.message)))
         if finding.hint:
-            tell(f" hint: {clean(finding.hint)}")
+            say("hint", finding.hint)
     tell("nothing has been created")
 
 

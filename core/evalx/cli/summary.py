@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +13,11 @@ import click
 from attrs import frozen
 
 from evalx.cli.output import SCHEMA, emit, tell, width, write
+from evalx.cli.wording import paragraph, say
 from evalx.display.text import clean, duration, line, score, table
 from evalx.logfiles import log_of
 from evalx.model import Metric, Outcome, TaskResult
+from evalx.reasons import apart
 from evalx.serial import to_json
 
 if TYPE_CHECKING:
@@ -78,13 +78,14 @@ def print_summary(account: Account, *, hints: bool = True) -> None:
     for result in account.results:
         if result.outcome is not Outcome.PASSED:
             print_failure(account.directory, result)
-    tell(verdict(account))
+    for text in paragraph(verdict(account), indent=""):
+        tell(text)
     if account.cost is not None and account.cost.billed:
         from evalx.cost import spent_in_words
 
         tell(f"  cost: {clean(spent_in_words(account.cost))}")
     if account.hint:
-        tell(f" hint: {clean(account.hint)}")
+        say("hint", account.hint)
     for name in account.left:
         tell(f"  may be alive: {clean(name)}")
     exports_told(account.exports)
@@ -99,9 +100,9 @@ def exports_told(exports: Iterable[Exported]) -> None:
         if done.error is None:
             tell(f"exported to {clean(done.exporter)}: {clean(done.where or 'done')}")
             continue
-        tell(f"error: {clean(done.error)}")
+        say("error", done.error)
         if done.hint:
-            tell(f" hint: {clean(done.hint)}")
+            say("hint", done.hint)
 
 
 def verdict(account: Account) -> str:
@@ -158,8 +159,11 @@ def _cells(metric: Metric) -> tuple[str, str, str, str]:
 def print_failure(directory: Path, result: TaskResult) -> None:
     """Why a task has no score, with the last lines of its log."""
     tell(f"{line(result.spec.name)}: {result.outcome.value.replace('_', ' ')}")
-    for text in wrapped(result.reason or "no reason is known"):
-        tell(f"  {text}")
+    said, hints = apart(result.reason or "no reason is known")
+    for text in paragraph(said):
+        tell(text)
+    for hint in hints:
+        say("hint", hint)
     from evalx.results import tail
 
     log = log_of(directory, result.spec)
@@ -169,15 +173,6 @@ def print_failure(directory: Path, result: TaskResult) -> None:
         for text in last:
             tell(f"  | {text}")
     tell()
-
-
-def wrapped(text: str) -> list[str]:
-    """The text on lines that fit, indented by two, on the terminal that stderr is; as it is where stderr is none."""
-    lines = clean(text).splitlines()
-    if not sys.stderr.isatty():
-        return lines
-    room = max(20, shutil.get_terminal_size().columns - 2)
-    return [piece for whole in lines for piece in textwrap.wrap(whole, room) or [""]]
 
 
 def emit_summary(account: Account) -> None:

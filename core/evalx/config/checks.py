@@ -53,7 +53,9 @@ def check_meaning(sections: Typed, reader: Reader) -> None:
 def _check_variables(names: Sequence[str], reader: Reader) -> None:
     for index, name in enumerate(names):
         if not _VARIABLE.fullmatch(name):
-            reader.error(("execution", "env_var_names", index), "expected the name of an environment variable, not its value")
+            reader.error(
+                ("execution", "env_var_names", index), "expected the name of an environment variable, not its value", "such as HF_TOKEN"
+            )
 
 
 def _check_home(path: str, reader: Reader, at: KeyPath) -> bool:
@@ -85,7 +87,8 @@ def _check_environment(reader: Reader, at: KeyPath, mapping: Mapping[str, Any]) 
 def _check_target(endpoint: ApiEndpoint, sections: Typed, reader: Reader) -> None:
     at, variant = ("target", "api_endpoint"), sections.deployment_type
     if endpoint.api_key_name is not None and not _VARIABLE.fullmatch(endpoint.api_key_name):
-        reader.error((*at, "api_key_name"), "expected the name of the environment variable that holds the key, not the key itself")
+        message = "expected the name of the environment variable that holds the key, not the key itself"
+        reader.error((*at, "api_key_name"), message, "write  api_key_name: MY_KEY  and, where evalx runs: export MY_KEY=…")
     if endpoint.url is not None:
         _check_url(endpoint.url, reader, (*at, "url"))
     if variant == "none" and endpoint.url is None:
@@ -141,7 +144,7 @@ def _no_harness(name: str, known: Sequence[str]) -> tuple[str, str]:
 
 def _check_task(task: Task, harness: str | None, reader: Reader, at: KeyPath) -> None:
     if not task.name.strip():
-        reader.error((*at, "name"), "a task needs a name")
+        reader.error((*at, "name"), "a task needs a name", "the names there are: evalx tasks ls")
         return
     try:
         resolved = resolve_task(task, harness, ("chat",))
@@ -157,4 +160,4 @@ def _check_task(task: Task, harness: str | None, reader: Reader, at: KeyPath) ->
 
 def _check_dataset(folder: str, reader: Reader, at: KeyPath) -> None:
     if _check_home(folder, reader, at) and not Path(folder).expanduser().is_dir():
-        reader.error(at, f"no folder '{folder}' on this machine")
+        reader.error(at, f"no folder '{folder}' on this machine", "give its full path, or one from the folder in which evalx is started")

@@ -110,7 +110,9 @@ def _nodes(document: Document, data: dict[str, Any]) -> DictConfig:
     except OmegaConfBaseException as error:
         key = parse_key(error.full_key or "")
         message = f"an interpolation that cannot be understood: {str(error.msg).partition(chr(10))[0]}"
-        raise ConfigError(message, where=f"{document.where(key)} {dotted(key)}") from None
+        raise ConfigError(
+            message, "write ${section.key}, or ${oc.env:NAME} for a variable", where=f"{document.where(key)} {dotted(key)}"
+        ) from None
 
 
 class _NoSchemas(YamlFolder):
@@ -246,13 +248,14 @@ def _readable_errors(repository: _Repository) -> Iterator[None]:
             hint = f"to change the choice, write {twice[1]}=… (without +) or, in a defaults list, 'override {twice[1]}: …'"
             raise ConfigError(f"config group '{twice[1]}' is chosen twice", hint, where=where) from None
         message = str(error).partition("\nSee http")[0].strip().replace("\n", " ")
-        raise ConfigError(message, where=where) from None
+        raise ConfigError(message, "a line of it is `- group: choice`, `- file` or `- _self_`", where=where) from None
 
 
 def _missing_config(name: str, repository: _Repository) -> ConfigError:
     group, _, choice = name.partition("/")
     if not choice:
-        return ConfigError(f"no config '{name}'", where=_default_item(repository.primary, name))
+        hint = "a file of that name must be beside this one, or in a folder of hydra.searchpath"
+        return ConfigError(f"no config '{name}'", hint, where=_default_item(repository.primary, name))
     options = sorted(repository.options(group))
     hint = suggestion(choice, options) or f"there are: {', '.join(options) or 'none'}"
     return ConfigError(f"no config '{choice}' in config group '{group}'", hint, where=_default_item(repository.primary, choice))
@@ -286,9 +289,10 @@ def _override_error(override: Override, error: Exception) -> ConfigError:
     """Says what does not work without repeating the value, which could be a secret."""
     where = f"override {override.key_or_group}"
     if override.package is not None:
-        return ConfigError(f"there is no config group '{override.key_or_group}'", where=where)
+        return ConfigError(f"there is no config group '{override.key_or_group}'", "the groups are execution and deployment", where=where)
     if override.is_delete():
-        return ConfigError("nothing to delete: the config has no such key (with that value)", where=where)
+        return ConfigError("nothing to delete: the config has no such key (with that value)", "what it has: evalx config show", where=where)
     if override.is_add() and isinstance(error, HydraException):
         return ConfigError("the config has this key already", "write key=value to change it", where=where)
-    return ConfigError("this key cannot be set: something above it is not a mapping, or a list is not that long", where=where)
+    message = "this key cannot be set: something above it is not a mapping, or a list is not that long"
+    return ConfigError(message, "what the config has there: evalx config show", where=where)

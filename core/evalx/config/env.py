@@ -25,7 +25,9 @@ def parse_env(mapping: Mapping[str, Any]) -> dict[str, EnvValue]:
 
 def _checked_name(name: Any) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} cannot be the name of an environment variable", where=str(name))
+        raise ConfigError(
+            f"{name!r} cannot be the name of an environment variable", "letters, digits, _ . and - can be in one", where=str(name)
+        )
     return name
 
 
@@ -69,5 +71,5 @@ def _literal(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ConfigError("not a value for an environment variable", _FORMS, where=name)
     if "\0" in value:
-        raise ConfigError("a value cannot hold a NUL character", where=name)
+        raise ConfigError("a value cannot hold a NUL character", "remove it from the value", where=name)
     return value

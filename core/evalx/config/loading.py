@@ -111,11 +111,15 @@ def _declared_folders(primary: Document) -> list[Path]:
         return []
     if not isinstance(hydra, dict) or set(hydra) - {"searchpath"} or not isinstance(hydra.get("searchpath", []), list):
         message = "evalx knows one key of 'hydra': searchpath, a list of folders"
-        raise ConfigError(message, where=f"{primary.where(('hydra',))} hydra")
+        raise ConfigError(message, "hydra: {searchpath: [FOLDER]}", where=f"{primary.where(('hydra',))} hydra")
     folders = [primary.path.parent / str(entry).removeprefix("file://") for entry in hydra.get("searchpath", [])]
     for index, folder in enumerate(folders):
         if not folder.is_dir():
-            raise ConfigError(f"no folder '{folder}'", where=f"{primary.where(('hydra', 'searchpath', index))} hydra.searchpath")
+            raise ConfigError(
+                f"no folder '{folder}'",
+                "it is looked for beside the config",
+                where=f"{primary.where(('hydra', 'searchpath', index))} hydra.searchpath",
+            )
     return folders
 
 
@@ -164,7 +168,7 @@ def _validate(path: Path, tree: dict[str, Any], text: str, origins: Origins) -> 
     reader.check()
     target, evaluation, plugins = sections.target, sections.evaluation, sections.plugins
     if target is None or evaluation is None or plugins is None:
-        raise ConfigError("a section of the config cannot be read", where=str(path))
+        raise ConfigError("a section of the config cannot be read", "what each key is for: evalx config schema", where=str(path))
     return Config(
         path=path,
         tree=tree,

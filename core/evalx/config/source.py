@@ -23,6 +23,7 @@ MAX_DEPTH = 50
 """How deep mappings and lists may nest."""
 
 MAX_NODES = 100_000
+_PLAINER = "is it the right file? A config is smaller and plainer"
 """How many values a file may hold, aliases counted as often as they are used."""
 
 KeyPath = tuple[str | int, ...]
@@ -97,7 +98,11 @@ def document_of(data: Mapping[str, Any]) -> Document:
     try:
         text = to_yaml(dict(data))
     except yaml.YAMLError as error:
-        raise ConfigError(f"not plain data: {error.args[0]}, {type(error.args[-1]).__name__}", where=GIVEN) from None
+        raise ConfigError(
+            f"not plain data: {error.args[0]}, {type(error.args[-1]).__name__}",
+            "give text, numbers, true, false, None, lists and dicts",
+            where=GIVEN,
+        ) from None
     return evolve(parse_document(Path.cwd() / GIVEN, text), lines={})
 
 
@@ -118,9 +123,11 @@ def parse_document(path: Path, text: str) -> Document:
     except yaml.YAMLError as error:
         raise _syntax_error(error, name, text) from None
     except ValueError as error:
-        raise ConfigError(f"not readable as YAML: {error}", where=name) from None
+        raise ConfigError(f"not readable as YAML: {error}", "is it the right file?", where=name) from None
     if not isinstance(data, dict):
-        raise ConfigError("a config is a mapping of keys to values", where=f"{name}:{_line(node)}")
+        raise ConfigError(
+            "a config is a mapping of keys to values", "to see one: evalx config show quickstart", where=f"{name}:{_line(node)}"
+        )
     return Document(path, text, data, dict(_lines(node, ())))
 
 
@@ -136,14 +143,14 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror or error}", where=name) from None
+        raise ConfigError(f"cannot be read: {error.strerror or error}", "is the path right, and may you read it?", where=name) from None
     if len(content) > MAX_BYTES:
-        raise ConfigError(f"larger than {MAX_BYTES >> 10} KiB; this cannot be a config", where=name)
+        raise ConfigError(f"larger than {MAX_BYTES >> 10} KiB; this cannot be a config", "is it the right file?", where=name)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError("not UTF-8 text", where=f"{name}:{line}") from None
+        raise ConfigError("not UTF-8 text", "is it the right file? If so, save it as UTF-8", where=f"{name}:{line}") from None
 
 
 def _check_depth(text: str, name: str) -> None:
@@ -153,7 +160,7 @@ def _check_depth(text: str, name: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise ConfigError(f"nested deeper than {MAX_DEPTH} levels", where=f"{name}:{_line(event)}")
+                raise ConfigError(f"nested deeper than {MAX_DEPTH} levels", _PLAINER, where=f"{name}:{_line(event)}")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
@@ -164,20 +171,22 @@ def _line(marked: yaml.Node | yaml.Event) -> int:
 
 def _syntax_error(error: yaml.YAMLError, name: str, text: str) -> ConfigError:
     if not isinstance(error, yaml.MarkedYAMLError):
-        return ConfigError(f"not readable as YAML: {error}", where=name)
+        return ConfigError(f"not readable as YAML: {error}", "is it the right file?", where=name)
     mark = error.problem_mark or error.context_mark
     context = f" ({error.context})" if error.context else ""
     where = f"{name}:{mark.line + 1}" if mark else name
     return ConfigError(f"not valid YAML: {error.problem}{context}", _syntax_hint(text, mark), where=where)
 
 
-def _syntax_hint(text: str, mark: yaml.Mark | None) -> str | None:
+def _syntax_hint(text: str, mark: yaml.Mark | None) -> str:
     """For the slips that YAML's own words do not explain."""
     lines = text.splitlines()
     line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return "indent with spaces: YAML allows no tabs"
-    return "within braces, write '???' in quotes" if "???" in line else None
+    return (
+        "within braces, write '???' in quotes" if "???" in line else "is there a bracket, quote or colon too few in that line or above it?"
+    )
 
 
 class _Checker:
@@ -192,13 +201,13 @@ class _Checker:
         """Raises ConfigError for what YAML allows and a config must not hold."""
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise self._error(node, f"more than {MAX_NODES} values, aliases included")
+            raise self._error(node, f"more than {MAX_NODES} values, aliases included", _PLAINER)
         if id(node) in self._open:
-            raise self._error(node, "an alias that contains itself")
+            raise self._error(node, "an alias that contains itself", "write out what is meant")
         self._open.add(id(node))
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
         if kind not in _KINDS:
-            raise self._error(node, f"YAML tag '{node.tag}' is not allowed")
+            raise self._error(node, f"YAML tag '{node.tag}' is not allowed", "remove the tag; text that begins with ! stands in quotes")
         if isinstance(node, yaml.MappingNode):
             self._check_keys(node)
             for key, value in node.value:
@@ -208,7 +217,7 @@ class _Checker:
             for item in node.value:
                 self.check(item)
         elif kind == "float" and not math.isfinite(_as_float(node.value)):
-            raise self._error(node, "not a finite number")
+            raise self._error(node, "not a finite number", "write a number, or leave the key out")
         self._open.discard(id(node))
 
     def _check_keys(self, node: yaml.MappingNode) -> None:
@@ -217,13 +226,15 @@ class _Checker:
             if key.tag == "tag:yaml.org,2002:merge":
                 continue
             if key.tag != "tag:yaml.org,2002:str":
-                raise self._error(key, f"a key must be text, not {_described(key)}; put it in quotes")
+                raise self._error(key, f"a key must be text, not {_described(key)}", "put it in quotes")
             if key.value in seen:
-                raise self._error(key, f"key '{key.value}' is given twice, first in line {seen[key.value]}")
+                raise self._error(
+                    key, f"key '{key.value}' is given twice, first in line {seen[key.value]}", "remove one of them, or merge the two"
+                )
             seen[key.value] = _line(key)
 
-    def _error(self, node: yaml.Node, message: str) -> ConfigError:
-        return ConfigError(message, where=f"{self._name}:{_line(node)}")
+    def _error(self, node: yaml.Node, message: str, hint: str) -> ConfigError:
+        return ConfigError(message, hint, where=f"{self._name}:{_line(node)}")
 
 
 def _as_float(text: str) -> float:

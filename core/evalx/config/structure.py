@@ -30,6 +30,16 @@ MISSING = "???"
 _INVALID: Any = object()
 """Stands for a value whose mistake has been noted."""
 
+_EXAMPLES = {
+    "true or false": "true",
+    "an integer": "4",
+    "a number": "0.5",
+    "text": "'some text'",
+    "a path": "./folder",
+    "a mapping": "{NAME: VALUE}",
+    "a list": "[ONE, TWO]",
+}
+
 _NOUNS: dict[Any, str] = {bool: "true or false", int: "an integer", float: "a number", str: "text", Path: "a path", type(None): "null"}
 
 
@@ -110,7 +120,7 @@ class Reader:
     def missing(self, at: KeyPath, help: str = "") -> Any:  # noqa: A002
         """Note that a mandatory key has no value."""
         purpose = f": {help}" if help else ""
-        hint = f"set it in the config, or give {'.'.join(map(str, at))}=… on the command line" if len(at) > 1 else None
+        hint = f"set it in the config, or on the command line: {'.'.join(map(str, at))}=…" if len(at) > 1 else None
         if at in (("execution",), ("evaluation",)):
             hint = "evalx init writes a config to begin with, which has all that is needed"
         return self.error(at, f"mandatory, but not set{purpose}", hint)
@@ -148,7 +158,8 @@ class Reader:
             return self.error((*at, *_key_path(error.where)), error.message, error.hint)
         except (ValueError, TypeError) as error:
             names = [argument.name for argument in error.args[1:] if isinstance(argument, attrs.Attribute)]
-            return self.error((*at, *names[:1]), str(error.args[0]) if error.args else type(error).__name__)
+            hint = _default_of(cls, names[0]) if names else None
+            return self.error((*at, *names[:1]), str(error.args[0]) if error.args else type(error).__name__, hint)
 
     def _read_union(self, value: Any, kinds: tuple[Any, ...], at: KeyPath) -> Any:
         if value is None and type(None) in kinds:
@@ -198,7 +209,7 @@ class Reader:
         return self._mismatch(value, _noun(kind), at, hint)
 
     def _mismatch(self, value: Any, expected: str, at: KeyPath, hint: str | None = None) -> Any:
-        return self.error(at, f"expected {expected}, found {_found(value, at)}", hint)
+        return self.error(at, f"expected {expected}, found {_found(value, at)}", hint or _example(expected, value, at))
 
 
 @functools.cache
@@ -242,6 +253,23 @@ def _found(value: Any, at: KeyPath) -> str:
         return "true" if value else "false"
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _example(expected: str, value: Any, at: KeyPath) -> str | None:
+    """How the key could be written."""
+    last = str(at[-1]) if at else ""
+    start = "- " if at and isinstance(at[-1], int) else f"{last}: "
+    if expected == "a list" and isinstance(value, str | int) and not looks_secret(last):
+        return f"write {start}[{value}]"
+    shown = re.findall(r"'([^']+)'", expected) + [example for noun, example in _EXAMPLES.items() if noun in expected]
+    return f"such as {start}{shown[0]}" if at and shown else None
+
+
+def _default_of(cls: Any, name: str) -> str | None:
+    default = getattr(attrs.fields_dict(cls)[name], "default", attrs.NOTHING)
+    if default is attrs.NOTHING or isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        return None
+    return f"leave {name} out, and it is {default}" if default is not None else f"leave {name} out, if none is wanted"
 
 
 def _noun(kind: Any) -> str:

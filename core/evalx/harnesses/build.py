@@ -126,16 +126,18 @@ def _check(command: TaskCommand) -> None:
         raise ConfigError(f"the command and its variables have {sizes:,} bytes; evalx allows {MAX_TOTAL:,}", "put large values into files")
     for name in command.files:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise ConfigError(f"the harness wants a file outside the task's folder: {name}")
+            raise ConfigError(f"the harness wants a file outside the task's folder: {name}", "its author should run: evalx plugins check")
 
 
 def _bytes(what: str, text: str) -> int:
     if "\0" in text:
-        raise ConfigError(f"{what} holds a NUL character, which no process can be given")
+        raise ConfigError(f"{what} holds a NUL character, which no process can be given", "remove it, or put the text into a file")
     try:
         return len(os.fsencode(text))
     except UnicodeEncodeError:
-        raise ConfigError(f"{what} holds half a character (a lone surrogate), which no process can be given") from None
+        raise ConfigError(
+            f"{what} holds half a character (a lone surrogate), which no process can be given", "write the whole character"
+        ) from None
 
 
 def _strings(command: TaskCommand) -> Iterator[tuple[str, str]]:

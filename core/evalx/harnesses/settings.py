@@ -20,7 +20,7 @@ def task_settings(task: TaskSpec, known: Collection[str], what: str, otherwise: 
     """
     params = task.options.get("params") or {}
     if not isinstance(params, Mapping):
-        raise ConfigError(f"the settings of {what} must be a mapping, not {type(params).__name__}")
+        raise ConfigError(f"the settings of {what} must be a mapping, not {type(params).__name__}", "write KEY: VALUE below it")
     settings: dict[str, Any] = json.loads(json.dumps(params))
     for key, value in (task.options.get("overrides") or {}).items():
         set_dotted(settings, key, _typed(value))
@@ -71,7 +71,7 @@ def set_dotted(tree: dict[str, Any], dotted: str, value: Any) -> None:
             tree[key] = {}
         tree = tree[key]
         if not isinstance(tree, dict):
-            raise ConfigError(f"{dotted} cannot be set: {key} is not a mapping but {tree!r}")
+            raise ConfigError(f"{dotted} cannot be set: {key} is not a mapping but {tree!r}", f"set {key} to a mapping, or not at all")
     tree[last] = value
 
 

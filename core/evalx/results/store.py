@@ -71,7 +71,7 @@ def damaged(path: Path | str, error: Exception) -> RunDamaged:
 
     said = "; ".join(cattrs.transform_error(error)[:3]) if isinstance(error, cattrs.BaseValidationError) else str(error)
     said = f"it has no {said}" if isinstance(error, KeyError) else said
-    hint = "if the directory is a copy, copy it again; evalx results RUN reads the scores from the state of the machine of the run"
+    hint = "if the directory is a copy, copy it again; on the machine of the run, its state has the scores, too: evalx results RUN"
     return RunDamaged(f"{path} is damaged: {' '.join(said.split())[:200]}", hint)
 
 

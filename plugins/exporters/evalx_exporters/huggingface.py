@@ -34,7 +34,9 @@ class Benchmark:
 
 def _check_source(options: HuggingFaceOptions) -> None:
     if options.source_url is None and (options.source_name or options.source_user):
-        raise ConfigError("source_name and source_user mean nothing without source_url", where="source_url")
+        raise ConfigError(
+            "source_name and source_user mean nothing without source_url", "give source_url too, or leave them out", where="source_url"
+        )
 
 
 @frozen(kw_only=True)

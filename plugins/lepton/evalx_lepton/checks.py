@@ -140,7 +140,7 @@ def _workspace(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
         try:
             yield from check(run, executor)
         except TransientError as error:
-            yield Finding("warning", f"not checked: {error}")
+            yield Finding("warning", f"not checked: {error}", "the same command asks again")
         except EvalxError as error:
             yield _error(error)
     yield from _quota(run, info)
@@ -210,7 +210,10 @@ def _routes(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
         server = executor.endpoints.server_spec(endpoint)
         if server is not None:
             body = preview_endpoint(run, executor, endpoint, server)
-            yield from (Finding("error", f"endpoint {endpoint.name}: {problem}") for problem in sdk.problems_on_new_api(body))
+            yield from (
+                Finding("error", f"endpoint {endpoint.name}: {problem}", "remove it from deployment.lepton_config")
+                for problem in sdk.problems_on_new_api(body)
+            )
 
 
 def _quota(run: RunContext, info: Mapping[str, Any]) -> Iterator[Finding]:

@@ -123,7 +123,10 @@ def _settings_file(folder: Path, settings: Any) -> Path | None:
     if not isinstance(settings, Mapping):
         path = Path(str(settings)).expanduser().absolute()
         if not path.is_file():
-            raise ConfigError(f"execution.lepton_platform.emulator.settings: there is no file {path}")
+            raise ConfigError(
+                f"execution.lepton_platform.emulator.settings: there is no file {path}",
+                "a relative path is looked for where evalx is started",
+            )
         return path
     path = folder / "settings.yaml"
     path.write_text(json.dumps(settings))  # JSON is YAML

@@ -83,7 +83,7 @@ class Endpoints:
         try:
             server: ServerSpec | None = self._run.plugins.call("server_spec", run=self._run, endpoint=endpoint)
         except ValueError as error:  # of shlex, for an open quote
-            raise EndpointFailed(f"deployment.extra_args: {error}") from None
+            raise EndpointFailed(f"deployment.extra_args: {error}", "each quote needs its other one") from None
         return server
 
     def body(self, endpoint: EndpointSpec, server: ServerSpec) -> Json:
@@ -143,7 +143,7 @@ class Endpoints:
             return None
         unlisted = self._backend.workspace.endpoint(name)
         if unlisted is None:
-            raise EndpointFailed(f"endpoint {name} is gone: somebody, or something, has deleted it")
+            raise EndpointFailed(f"endpoint {name} is gone: somebody, or something, has deleted it", f"evalx resume {self._run.run_id}")
         return unlisted
 
     def _explain(self, handle: EndpointHandle, found: Endpoint, phase: Phase) -> None:

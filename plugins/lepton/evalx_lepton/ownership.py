@@ -104,7 +104,10 @@ def run_of(name: str) -> str:
 
 def _check_whole(what: str, snapshot: Snapshot[Endpoint] | Snapshot[Job]) -> None:
     if snapshot.may_hide(PREFIX):
-        raise EvalxError(f"list {what}: leptonai cannot read all of the answer, so whether evalx has left something there is unknown")
+        raise EvalxError(
+            f"list {what}: leptonai cannot read all of the answer, so whether evalx has left something there is unknown",
+            "look there: lep endpoint list, lep job list",
+        )
 
 
 def _marked(kind: str, snapshot: Snapshot[Endpoint] | Snapshot[Job], workspace: Workspace, known: Collection[str]) -> Iterator[Found]:

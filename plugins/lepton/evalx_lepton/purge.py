@@ -65,7 +65,10 @@ class Purge:
     def _judge(self, job: Job) -> None:
         phase = job_phase(job.state)
         if phase in (Phase.FAILED, Phase.STOPPED):
-            self._failure = EvalxError(f"job {self._name}, which should remove the run's files, ended in state {job.state}")
+            self._failure = EvalxError(
+                f"job {self._name}, which should remove the run's files, ended in state {job.state}",
+                f"what it said: lep job log -n {self._name}",
+            )
         self._over = phase in (Phase.FAILED, Phase.STOPPED, Phase.OVER)
 
     def _gone(self, jobs: list[Job], snapshot: Snapshot[Job]) -> bool:

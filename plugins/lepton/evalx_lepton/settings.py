@@ -9,10 +9,13 @@ from typing import Any, Literal
 from attrs import frozen
 
 from evalx.config.settings import ExecutionSettings, at_least, setting
+from evalx.errors import ConfigError
 
 VOLUME = "node-nfs:lepton-shared-fs"
 WORKSPACE = "/workspace"
 DEFAULT_MOUNT = {"from": VOLUME, "path": "/shared/nemo-evaluator-launcher-workspace", "mount_path": WORKSPACE}
+
+MOUNT = "{from: 'node-nfs:NAME', path: /folder/there, mount_path: /folder/here}"
 
 WEEK = 7 * 24 * 3600
 
@@ -23,7 +26,7 @@ def check_mounts(_instance: Any, attribute: Any, value: Any) -> None:
     """Validator for `setting`: a list of mounts as Lepton writes them."""
     for mount in value:
         if problem := mount_problem(mount):
-            raise ValueError(problem, attribute)
+            raise ConfigError(problem, f"such as {MOUNT}", where=attribute.name)
 
 
 def mount_problem(mount: Mapping[str, Any]) -> str | None:
@@ -44,7 +47,7 @@ def no_keys(*names: str) -> Callable[[Any, Any, Any], None]:
 
     def check(_instance: Any, attribute: Any, value: Any) -> None:
         if own := sorted(set(names) & set(value)):
-            raise ValueError(f"'{own[0]}' is set by evalx and cannot be set here", attribute)
+            raise ConfigError(f"'{own[0]}' is set by evalx and cannot be set here", "leave it out", where=attribute.name)
 
     return check
 

@@ -98,7 +98,7 @@ class LocalExecutor:
         if answer.ready:
             return evolve(handle, url=url)
         if answer.hopeless:
-            hint = None if handle.owned else answer.hint
+            hint = f"its log: evalx logs {run.run_id} --endpoint {handle.spec.name}" if handle.owned else answer.hint
             raise (AuthError if answer.unauthorised else EndpointFailed)(answer.told(url), hint)
         run.report(handle, "starting" if handle.owned else "waiting", answer.reason)
         return None
@@ -199,7 +199,9 @@ class LocalExecutor:
         except ports.PortTaken as error:
             raise EndpointFailed(str(error), ports.HINT) from error
         except OSError as error:
-            raise EndpointFailed(f"the model server cannot be started: {error}") from error
+            raise EndpointFailed(
+                f"the model server cannot be started: {error}", "is there memory, and room on the disk? see: evalx doctor"
+            ) from error
 
     def _start_task(self, run: RunContext, task: TaskSpec, endpoint: EndpointHandle, place: Place) -> Json:
         try:
@@ -211,7 +213,7 @@ class LocalExecutor:
                 failpoints.reach("executor.task.after")
                 return data
         except OSError as error:
-            raise TaskRefused(f"the task cannot be started: {error}") from error
+            raise TaskRefused(f"the task cannot be started: {error}", "is there memory, and room on the disk? see: evalx doctor") from error
 
     def _refuse_dead(self, run: RunContext, handle: EndpointHandle) -> None:
         place = place_of(run, handle.spec)
@@ -219,7 +221,9 @@ class LocalExecutor:
         if not status.running:
             how = "is gone" if status.exit_code is None else f"exited with code {status.exit_code}"
             said = last_line(place.folder)
-            raise EndpointFailed(f"the model server {how}" + (f": {said}" if said else ""), f"its log: {place.log}")
+            raise EndpointFailed(
+                f"the model server {how}" + (f": {said}" if said else ""), f"its log: evalx logs {run.run_id} --endpoint {handle.spec.name}"
+            )
 
     def _report_progress(self, run: RunContext, task: TaskSpec) -> None:
         progress = getattr(run.plugins.harness(task.harness), "progress", None)

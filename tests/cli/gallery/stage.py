@@ -1,4 +1,5 @@
-"""Where the situations of the gallery are set up, and how what the command says becomes a page that is the same on every machine."""
+"""Where the situations of the gallery are set up, and how what the command says becomes a page that is the same on every machine: as it is
+seen on a terminal of 80 columns, where paths are as short as on the page."""
 
 from __future__ import annotations
 
@@ -60,6 +61,7 @@ class Stage:
     monkeypatch: pytest.MonkeyPatch
     request: pytest.FixtureRequest
     ports: list[int] = field(factory=list)
+    run_ids: set[str] = field(factory=set)
 
     def write(self, name: str, text: str | bytes) -> Path:
         path = self.folder / name
@@ -121,10 +123,12 @@ class Stage:
         if done.out:
             parts.append(f"--- stdout\n{done.out}")
         parts.append(f"--- stderr\n{done.err}")
-        return self._same_everywhere("".join(parts))
+        return self.same_everywhere("".join(parts))
 
-    def _same_everywhere(self, text: str) -> str:
-        for run_id in {*RUN_ID.findall(text), *(path.name for path in self.folder.iterdir() if RUN_NAME.fullmatch(path.name))}:
+    def same_everywhere(self, text: str) -> str:
+        """The text without what differs."""
+        self.run_ids.update(RUN_ID.findall(text))
+        for run_id in {*self.run_ids, *(path.name for path in self.folder.iterdir() if RUN_NAME.fullmatch(path.name))}:
             text = text.replace(run_id, "RUN")
         for place, word in ((self.state, "STATE"), (self.folder, "FOLDER"), (sys.executable, "PYTHON"), (shipped_configs(), "CONFIGS")):
             text = text.replace(str(place), word)

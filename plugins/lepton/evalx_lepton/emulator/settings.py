@@ -14,6 +14,8 @@ from attrs import field, frozen
 from evalx.config.structure import suggestion
 from evalx.errors import ConfigError
 
+KEYS = "what settings there are: docs/emulator.md"
+
 FaultKind = Literal["reset", "cut", "slow"]
 EndpointFaultKind = Literal[
     "stuck", "crash", "oom", "never_healthy", "image_pull", "no_capacity", "queueing", "config_error", "unknown", "node_lost"
@@ -190,7 +192,7 @@ def parse(content: Mapping[str, Any], where: str = "settings") -> EmulatorSettin
         return converter.structure(content, EmulatorSettings)
     except (cattrs.BaseValidationError, TypeError, ValueError) as error:
         mistakes = "; ".join(cattrs.transform_error(error, path=where, format_exception=_in_words))
-        raise ConfigError(f"the emulator's settings are wrong: {mistakes}") from error
+        raise ConfigError(f"the emulator's settings are wrong: {mistakes}", KEYS) from error
 
 
 def load(path: Path) -> EmulatorSettings:
@@ -200,9 +202,9 @@ def load(path: Path) -> EmulatorSettings:
     try:
         content = yaml.safe_load(path.read_text()) or {}
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+        raise ConfigError(f"cannot read {path}: {error}", KEYS) from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} is not a mapping of settings")
+        raise ConfigError(f"{path} is not a mapping of settings", KEYS)
     return parse(content, str(path))
 
 
