@@ -145,15 +145,16 @@ class Run:
         with Store() as store:
             return store.events(self.id, after)
 
-    def logs(self, task: str, *, endpoint: bool = False, tail: int | None = None) -> list[str]:
+    def logs(self, task: str, *, endpoint: bool = False, tail: int | None = None, since: float | None = None) -> list[str]:
         """Lines that a task has written so far, without terminal escapes. task: its name, or an endpoint's.
 
-        endpoint: of the task's endpoint instead. tail: only the last so many. Raises ConfigError if there is no such task.
+        endpoint: of the task's endpoint instead. tail: only the last so many. since: seconds since the epoch, from when on; where the times
+        of lines are known less exactly, somewhat more. Raises ConfigError if there is no such task, or nothing is known of times.
         """
         with Store() as store:
             record = store.find(self.id)
             (spec,) = wanted(record, task, endpoint)
-            return past_lines(store, record, spec, tail)
+            return past_lines(store, record, spec, tail, since)
 
 
 def run(

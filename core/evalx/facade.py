@@ -102,9 +102,12 @@ class Hooks:
         pool: Executor | None = self._checked("make_pool", (Executor, type(None)))
         return pool or ThreadPoolExecutor(POOL_SIZE, thread_name_prefix="evalx-hook")
 
-    def read_logs(self, handle: Handle, follow: bool) -> Iterator[str] | None:
-        """Lines of a resource's log; None: the executor has none to show."""
-        lines: Iterator[str] | None = self._checked("read_logs", (Iterator, type(None)), handle=handle, follow=follow)
+    def read_logs(self, handle: Handle, follow: bool, since: float | None = None) -> Iterator[str] | None:
+        """Lines of a resource's log; None: the executor has none to show. since: see the hook; PluginError if the executor cannot tell."""
+        if since is not None and not self._manager.takes("read_logs", "since"):
+            message = f"{self._manager.implementers('read_logs')} does not tell when a line was written"
+            raise PluginError(message, "without --since the whole log is shown, with --tail N its end")
+        lines: Iterator[str] | None = self._checked("read_logs", (Iterator, type(None)), handle=handle, follow=follow, since=since)
         return lines if lines is None else self._lines(lines)
 
     def cancel(self, handle: TaskHandle) -> bool:

@@ -108,8 +108,12 @@ class OptionalHooks:
         """The pool for the hook calls of this run; the core shuts it down. Default: 8 threads."""
 
     @hookspec(firstresult=True)
-    def read_logs(self, run: RunContext, handle: Handle, follow: bool) -> Iterator[str] | None:
-        """Lines of the resource's log, without line ends; with follow until the resource is over or `run.stopping` is set."""
+    def read_logs(self, run: RunContext, handle: Handle, follow: bool, since: float | None) -> Iterator[str] | None:
+        """Lines of the resource's log, without line ends; with follow until the resource is over or `run.stopping` is set.
+
+        since: only what was written from then on (seconds since the epoch), or somewhat more where the times of lines are not known. Who
+        does not name it as a parameter is asked for whole logs only.
+        """
 
     @hookspec(firstresult=True)
     def cancel(self, run: RunContext, handle: TaskHandle) -> bool | None:

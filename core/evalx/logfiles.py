@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from evalx.errors import ConfigError
+from evalx.logtimes import offset
 from evalx.model import EndpointSpec, Spec
 from evalx.redaction import redact
 from evalx.results import clean
@@ -28,10 +29,20 @@ def _log_in(folder: Path) -> Path | None:
     return next((log for log in logs if log.name == USUAL), logs[0] if logs else None)
 
 
-def lines_of(path: Path, count: int | None) -> list[str]:
-    """The last lines (None: all), fit for a terminal."""
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as lines:
-        return _harmless(deque(lines, maxlen=count))
+def lines_of(path: Path, count: int | None, begin: int = 0) -> list[str]:
+    """The last lines (None: all) from a byte on, fit for a terminal."""
+    with path.open("rb") as lines:
+        lines.seek(begin)
+        return _harmless(line.decode("utf-8", "replace") for line in deque(lines, maxlen=count))
+
+
+def begin_of(path: Path, spec: Spec, since: float | None) -> int:
+    """The byte from which a log is to be shown. Raises ConfigError if nothing is known of when its lines were written."""
+    found = 0 if since is None else offset(path, since)
+    if found is None:
+        hint = "without --since the whole log is shown, with --tail N its end"
+        raise ConfigError(f"it is not known when the lines in the log of {spec.name} were written", hint)
+    return found
 
 
 def _harmless(lines: Iterable[str]) -> list[str]:
@@ -43,11 +54,11 @@ def _harmless(lines: Iterable[str]) -> list[str]:
 class Appended:
     """A log that is being written: each `lines()` gives the complete lines that came since the last call.
 
-    count: how many of the lines that are there at the first call are wanted, None for all.
+    count: how many of the lines that are there at the first call are wanted, None for all. since: only what was written from then on.
     """
 
-    def __init__(self, directory: Path, spec: Spec, count: int | None) -> None:
-        self._directory, self._spec, self._count = directory, spec, count
+    def __init__(self, directory: Path, spec: Spec, count: int | None, since: float | None = None) -> None:
+        self._directory, self._spec, self._count, self._since = directory, spec, count, since
         self._path: Path | None = None
         self._at = 0
 
@@ -55,7 +66,8 @@ class Appended:
         """What is new. A log that appears later, or that a new attempt begins, is read from its start."""
         path, count, self._count = log_of(self._directory, self._spec), self._count, None
         if path != self._path:
-            self._path, self._at = path, 0
+            self._path, self._at = path, 0 if path is None else begin_of(path, self._spec, self._since)
+            self._since = None
         found = [] if path is None else self._new(path)
         return found if count is None else found[max(0, len(found) - count) :]
 
@@ -82,15 +94,18 @@ def wanted(record: RunRecord, name: str | None, endpoint: bool) -> list[Spec]:
     return list(found)
 
 
-def past_lines(store: Store, record: RunRecord, spec: Spec, count: int | None) -> list[str]:
-    """The last lines there are (None: all), fit for a terminal: of the file in the run directory, else what the executor can still read."""
+def past_lines(store: Store, record: RunRecord, spec: Spec, count: int | None, since: float | None = None) -> list[str]:
+    """The last lines there are (None: all), fit for a terminal: of the file in the run directory, else what the executor can still read.
+
+    since: only what was written from then on. Raises ConfigError or PluginError if nothing is known of that.
+    """
     path = log_of(record.directory, spec)
     if path is not None:
-        return lines_of(path, count)
-    return _harmless(deque(from_executor(store, record, spec, follow=False), maxlen=count))
+        return lines_of(path, count, begin_of(path, spec, since))
+    return _harmless(deque(from_executor(store, record, spec, follow=False, since=since), maxlen=count))
 
 
-def from_executor(store: Store, record: RunRecord, spec: Spec, follow: bool) -> Iterator[str]:
+def from_executor(store: Store, record: RunRecord, spec: Spec, follow: bool, since: float | None = None) -> Iterator[str]:
     """The log as the run's executor reads it at its backend; nothing if it cannot, or if the resource was never created."""
     from evalx.runs import context_of
 
@@ -102,4 +117,4 @@ def from_executor(store: Store, record: RunRecord, spec: Spec, follow: bool) -> 
     run = context_of(record.plan, record.directory)
     hooks = run.plugins.hooks(run)
     hooks.setup()
-    return hooks.read_logs(handle, follow) or iter(())
+    return hooks.read_logs(handle, follow, since) or iter(())

@@ -113,6 +113,11 @@ class RunManager:
         impls = self._caller(hook).get_hookimpls()
         return " or ".join(self.describe(impl.plugin_name) for impl in reversed(impls))
 
+    def takes(self, hook: str, parameter: str) -> bool:
+        """Whether an implementation of the hook looks at that parameter, which others may have left out; True if there is none at all."""
+        impls = self._caller(hook).get_hookimpls()
+        return not impls or any(parameter in impl.argnames for impl in impls)
+
     def _caller(self, hook: str) -> pluggy.HookCaller:
         caller: pluggy.HookCaller = getattr(self.pm.hook, hook)
         return caller

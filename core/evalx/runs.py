@@ -25,6 +25,7 @@ from evalx.errors import AuthError, ConfigError, ConfigErrors, DeadlineExceeded,
 from evalx.exporters.account import account_of
 from evalx.exporters.running import Exported, export_planned
 from evalx.interrupts import SIGNALS, Ending, Interrupts, Terminal
+from evalx.logtimes import LogWatch
 from evalx.manager import RunManager
 from evalx.manifest import write_manifest
 from evalx.model import Event, Finding, Outcome, RunPlan, TaskResult
@@ -307,7 +308,8 @@ def _drive(
     )
     before, handling = journal.record, _handling_of_signals()
     hooks.on_event(journal.run(RunState.ACTIVE if ending is None else RunState.CANCELLING, reason=ending))
-    ended = asyncio.run(Interrupts(driver, terminal, control).execute())
+    with LogWatch(run.directory):
+        ended = asyncio.run(Interrupts(driver, terminal, control).execute())
     if ended is Ending.DETACHED:
         raise Detached(run.run_id, run.directory)
     abandoned = ended is Ending.ABANDONED

@@ -303,7 +303,7 @@ class TestStorage:
         run_id = given_up(tmp_path, "local")
         done = evalx("cleanup", "last", "--storage")
         assert done.code == 2
-        assert f"the local executor keeps no files elsewhere; the run directory is {tmp_path / run_id}" in done.err
+        assert f"the local executor keeps no files elsewhere\n hint: all of them are in {tmp_path / run_id}\n" in done.err
 
     def test_it_is_asked_until_they_are_gone(self, evalx: Any, cloud: Cloud, config: str) -> None:
         assert evalx("run", config).code == 0

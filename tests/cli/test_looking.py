@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evalx.logtimes import note
 from evalx.model import Metric
 from evalx.store.states import Cleanliness, ResourceState, RunOutcome, RunState
 
@@ -139,6 +143,64 @@ def test_logs_are_not_read_through_links(evalx: Any, stored: Any, tmp_path: Path
     assert done.out == "" and "nothing has been logged" in done.err
 
 
+def test_logs_since_a_time(evalx: Any, stored: Any) -> None:
+    run = stored("math", "code")
+    path, now = run.log(0, "one\ntwo\nthree\n"), time.time()
+    note(path, [(now - 7200, 4), (now - 600, 8), (now, 14)])
+    assert evalx("logs", "last", "math", "--since", "1h").out == "two\nthree\n"
+    assert evalx("logs", "last", "math", "--since", "5m").out == "three\n"
+    assert evalx("logs", "last", "math", "--since", "1h", "--tail", "1").out == "three\n"
+    assert evalx("logs", "last", "math", "--since", "2000-01-01").out == "one\ntwo\nthree\n"
+    moment = datetime.fromtimestamp(now - 3600, UTC).isoformat()
+    assert evalx("logs", "last", "--since", moment, "--json").json["logs"][0]["lines"] == ["two", "three"]
+    done = evalx("logs", "last", "math", "--since", "2100-01-01T00:00")
+    assert (done.code, done.out) == (0, "") and "nothing has been logged since then" in done.err
+
+
+def test_logs_whose_times_nobody_knows(evalx: Any, stored: Any) -> None:
+    run = stored("math")
+    run.log(0, "one\n")
+    done = evalx("logs", "last", "math", "--since", "1h")
+    assert (done.code, done.out) == (2, "") and "it is not known when" in done.err and " hint: " in done.err and "--tail" in done.err
+    done = evalx("logs", "--since", "yesterday")
+    assert done.code == 2 and "'yesterday' is neither a length of time nor a time" in done.err
+
+
+def test_logs_of_evalx_itself(evalx: Any, stored: Any) -> None:
+    run = stored("math")
+    run.submit(0)
+    run.journal.note("warning", "math", reason="something is odd\x1b[2J")
+    before = time.time()
+    run.score(0)
+    lines = evalx("logs", "last", "evalx").out.splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  \S", line) for line in lines)
+    said = [line[21:] for line in lines]
+    assert said[:3] == ["run   active", "math  endpoint ready", "math  submitted"] or said[0].startswith("run   planned")
+    assert "warning: math: something is odd" in said and "math  scored: accuracy 0.4500 ± 0.0790" in said
+    assert evalx("logs", "last", "evalx", "--tail", "2").out.splitlines() == lines[-2:]
+    since = datetime.fromtimestamp(before, UTC).isoformat()
+    assert (
+        evalx("logs", "last", "evalx", "--since", since).out.splitlines() == lines[said.index("math  scored: accuracy 0.4500 ± 0.0790") :]
+    )
+    assert evalx("logs", "last", "evalx", "--json").json["logs"] == [{"name": "evalx", "lines": lines}]
+
+
+def test_a_task_that_is_called_evalx_is_a_task(evalx: Any, stored: Any) -> None:
+    stored("evalx").log(0, "mine\n")
+    assert evalx("logs", "last", "evalx").out == "mine\n"
+
+
+def test_evalxs_own_log_is_followed(started: Any, stored: Any) -> None:
+    run = stored("math")
+    run.submit(0)
+    process = started("logs", "last", "evalx", "-f", "--tail", "1")
+    assert process.stdout.readline()[21:] == "math  running\n"
+    run.score(0)
+    assert process.stdout.readline()[21:] == "math  scored: accuracy 0.4500 ± 0.0790\n"
+    run.close()
+    assert process.communicate(timeout=60)[0].splitlines()[-1][21:].startswith("run   closed")
+
+
 def test_logs_follow_until_the_run_is_over(started: Any, stored: Any) -> None:
     run = stored("math")
     path = run.log(0, "one\ntwo\n")
@@ -152,6 +214,18 @@ def test_logs_follow_until_the_run_is_over(started: Any, stored: Any) -> None:
     run.close()
     assert process.communicate(timeout=20)[0] == "unfinished\n"
     assert process.returncode == 0
+
+
+def test_logs_follow_from_a_time_on(started: Any, stored: Any) -> None:
+    run = stored("math")
+    path, now = run.log(0, "one\ntwo\n"), time.time()
+    note(path, [(now - 7200, 4), (now - 600, 8)])
+    process = started("logs", "last", "math", "-f", "--since", "1h")
+    assert process.stdout.readline() == "two\n"
+    with path.open("a") as log:
+        log.write("three\n")
+    run.close()
+    assert process.communicate(timeout=60)[0] == "three\n"
 
 
 def test_watch_follows_another_process_to_the_end(started: Any, stored: Any) -> None:

@@ -265,7 +265,7 @@ def test_an_interrupt_on_a_terminal(environment: dict[str, str], config: Any, tm
     terminal.child.send("s")
     assert terminal.to_the_end() == 130
     text = "\n".join(terminal.lines())
-    assert "cancelled (interrupted by SIGINT), 0 of 1 tasks scored, nothing left alive" in text.replace("\n", "")
+    assert "cancelled (interrupted by SIGINT), 0 of 1 tasks scored, nothing left alive" in text.replace("\n", " ")
     assert "Traceback" not in text and not terminal.screen.cursor.hidden
 
 

@@ -111,6 +111,7 @@ def test_all_mistakes_of_a_config_are_shown_with_place_and_hint(capsys: pytest.C
         "error: my.yaml:4 deployment.prot: unknown key",
         " hint: did you mean 'port'?",
         "error: my.yaml:9 x: must be a number",
+        f" hint: {ConfigError.usual_hint}",
     ]
     assert report(ConfigErrors(errors), Asked(json=True)) == 2
     found = json.loads(capsys.readouterr().out)["error"]
@@ -177,8 +178,8 @@ def test_values_of_secrets_are_not_shown(capsys: pytest.CaptureFixture[str], mon
 
 
 def test_terminal_escapes_in_errors_are_taken_out(capsys: pytest.CaptureFixture[str]) -> None:
-    report(AuthError("\x1b]0;owned\x07refused\x1b[2J"), Asked())
-    assert capsys.readouterr().err == "error: refused\n"
+    report(AuthError("\x1b]0;owned\x07refused\x1b[2J", "log in\x1b[8m"), Asked())
+    assert capsys.readouterr().err == "error: refused\n hint: log in\n"
 
 
 def test_a_reader_that_leaves_is_no_error(environment: dict[str, str]) -> None:

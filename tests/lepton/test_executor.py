@@ -13,6 +13,7 @@ from attrs import evolve
 from tests.lepton.conftest import World, program, question, server, until
 
 from evalx.errors import EndpointFailed, TaskRefused, TransientError
+from evalx.logtimes import offset
 from evalx.model import EndpointHandle, EndpointSpec, Outcome, TaskHandle
 from evalx_lepton.emulator.settings import EndpointFault, Fault, JobFault
 from evalx_lepton.sdk import Workspace
@@ -243,6 +244,22 @@ class TestJobs:
         steps = [f"step {n}" for n in range(8)]
         assert [line for line in here.hooks.read_logs(handle, follow=True) or () if line] == steps
         assert [line for line in here.hooks.read_logs(handle, follow=False) or () if line] == steps
+
+    def test_logs_of_a_job_since_a_time(self, world: Worlds) -> None:
+        task = program("import time\nfor n in range(12): print('step', n, flush=True); time.sleep(0.25)")
+        here = world([server()], [task])
+        handle = here.submit(task, here.ready())
+        steps = [f"step {n}" for n in range(12)]
+        seen = next(line for line in here.hooks.read_logs(handle, follow=True) or () if line == "step 5")
+        since = time.time()
+        live = [line for line in here.hooks.read_logs(handle, follow=True, since=since) or () if line]
+        assert live == steps[-len(live) :] and live[-1] == "step 11" and "step 0" not in live
+        past = [line for line in here.hooks.read_logs(handle, follow=False, since=since) or () if line]
+        assert past == steps[-len(past) :] and past[-1] == "step 11" and seen not in past
+        here.result(handle)
+        log = here.run.task_dir(task) / "output.log"
+        begins = offset(log, since)
+        assert begins is not None and [line for line in log.read_text()[begins:].splitlines() if line] == past
 
 
 class TestWhatIsNotOurs:

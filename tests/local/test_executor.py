@@ -17,6 +17,7 @@ from attrs import evolve
 from evalx.context import RunContext
 from evalx.errors import AuthError, ConfigError, EndpointFailed, TaskRefused
 from evalx.hookspecs import hookimpl
+from evalx.logtimes import note
 from evalx.model import EndpointHandle, EndpointSpec, Outcome, ServerSpec
 from evalx.testing.runs import make_run
 from evalx_local.executor import LocalExecutor
@@ -61,7 +62,7 @@ def test_a_server_that_ends_says_why(world: Make) -> None:
     here = world([server("--no-such-option")])
     with pytest.raises(EndpointFailed, match=r"exited with code 2: .*unrecognized arguments: --no-such-option") as caught:
         here.ready()
-    assert str(here.run.directory) in (caught.value.hint or "")
+    assert caught.value.hint == f"its log: evalx logs {here.run.run_id} --endpoint model"
 
 
 def test_a_server_that_was_killed_says_so(world: Make) -> None:
@@ -335,6 +336,16 @@ def test_logs_are_followed_to_the_end(world: Make) -> None:
     lines = here.hooks.read_logs(here.submit(task, here.ready()), follow=True)
     assert lines is not None
     assert list(lines) == ["line 0", "line 1", "line 2", "last"]
+
+
+def test_logs_begin_at_a_time(world: Make) -> None:
+    task = program("print('one'); print('two')")
+    here = world([server()], [task])
+    here.result(handle := here.submit(task, here.ready()))
+    log = here.run.task_dir(task) / "output.log"
+    note(log, [(100.0, log.read_bytes().index(b"two"))])
+    assert list(here.hooks.read_logs(handle, follow=False, since=200.0) or ()) == ["two"]
+    assert list(here.hooks.read_logs(handle, follow=False, since=50.0) or ()) == ["one", "two"]
 
 
 def test_hooks_do_not_wait_for_a_server_that_hangs_once_the_run_is_stopped(world: Make) -> None:

@@ -198,6 +198,16 @@ class TestOptionalHooks:
             next(lines)
         assert "in hook read_logs" in caught.value.__notes__[0]
 
+    def test_logs_since_a_time_only_of_who_looks_at_it(self) -> None:
+        whole = hooks(executor("read_logs", hookimpl(lambda self, run, handle, follow: iter(["all"]))))
+        assert list(whole.read_logs(TASK_HANDLE, follow=False) or ()) == ["all"]
+        with pytest.raises(PluginError, match=r"does not tell when a line was written") as caught:
+            whole.read_logs(TASK_HANDLE, follow=False, since=7.0)
+        assert "--tail N" in (caught.value.hint or "")
+        able = hooks(executor("read_logs", hookimpl(lambda self, run, handle, since: iter([str(since)]))))
+        assert list(able.read_logs(TASK_HANDLE, follow=False, since=7.0) or ()) == ["7.0"]
+        assert hooks(Five()).read_logs(TASK_HANDLE, follow=False, since=7.0) is None
+
     @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), True])
     def test_an_interval_that_would_spin_or_never_end_is_refused(self, seconds: float) -> None:
         run = hooks(executor("poll_interval", hookimpl(lambda self, run, handle, age: seconds)))

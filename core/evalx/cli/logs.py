@@ -1,13 +1,14 @@
-"""`evalx logs`: what a task or its endpoint wrote."""
+"""`evalx logs`: what a task, its endpoint or evalx itself wrote."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
-from evalx.cli.options import asked, common_options
+from evalx.cli.options import asked, common_options, moment
 from evalx.cli.output import emit, tell
 from evalx.model import Spec
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 INTERVAL = 0.3
 
+OWN = "evalx"
+"""Named as a task, unless one is called so: evalx's own log."""
+
 
 @click.command("logs")
 @click.argument("run", default="last")
@@ -23,14 +27,18 @@ INTERVAL = 0.3
 @click.option("--endpoint", is_flag=True, help="The log of the task's endpoint (or of all endpoints) instead.")
 @click.option("-f", "--follow", is_flag=True, help="Go on while the run does.")
 @click.option("--tail", "count", type=click.IntRange(min=0), metavar="N", help="Only the last N lines.")
+@click.option("--since", metavar="TIME", callback=moment, help="Only what was written since: 10m ago, or 2026-05-01T13:45.")
 @common_options
-def command(run: str, task: str | None, endpoint: bool, follow: bool, count: int | None, as_json: bool) -> None:
+def command(run: str, task: str | None, endpoint: bool, follow: bool, count: int | None, since: float | None, as_json: bool) -> None:
     """Show the log of a task, or of all tasks with the name of each before its lines.
 
-    RUN is an id, a unique beginning of one, or last. TASK is a task's name or an endpoint's.
+    RUN is an id, a unique beginning of one, or last. TASK is a task's name or an endpoint's; or evalx, for what evalx itself has done, with
+    the time of each step.
+
+    Logs are shown as their programs wrote them. --since goes by when evalx saw them grow, every two seconds, or by the platform's own
+    times: a little more may be shown, never less.
     """
     from evalx.cli import messages
-    from evalx.logfiles import past_lines, wanted
     from evalx.store import Store
 
     messages.configure(asked().verbosity)
@@ -38,57 +46,132 @@ def command(run: str, task: str | None, endpoint: bool, follow: bool, count: int
         raise click.UsageError("--json and --follow do not go together.")
     with Store() as store:
         record = store.find(run)
-        specs = wanted(record, task, endpoint)
+        shown = _chosen(store, record, task, endpoint)
         if as_json:
-            emit(
-                {"run_id": record.run_id, "logs": [{"name": spec.name, "lines": past_lines(store, record, spec, count)} for spec in specs]}
-            )
+            logs = [{"name": log.name, "lines": log.past(count, since)} for log in shown]
+            emit({"run_id": record.run_id, "logs": logs})
         elif follow:
-            _follow(store, record, specs, count)
+            _follow(store, record, shown, count, since)
         else:
-            _show(store, record, specs, count)
+            _show(shown, count, since)
 
 
-def _show(store: Store, record: RunRecord, specs: list[Spec], count: int | None) -> None:
-    from evalx.logfiles import past_lines
+class Log(Protocol):
+    """One log of a run."""
 
+    name: str
+
+    def past(self, count: int | None, since: float | None) -> list[str]:
+        """The lines there are."""
+
+    def alone(self, since: float | None) -> Iterator[str] | None:
+        """Its lines as they come until it is over, if it can only be followed by itself."""
+
+    def more(self, count: int | None, since: float | None) -> list[str]:
+        """The lines since the last call; the arguments are for the first."""
+
+
+def _chosen(store: Store, record: RunRecord, task: str | None, endpoint: bool) -> Sequence[Log]:
+    from evalx.logfiles import wanted
+
+    plan = record.plan
+    if task == OWN and not endpoint and OWN not in [task.name for task in plan.tasks] + [one.name for one in plan.endpoints]:
+        return [_Own(store, record)]
+    return [_Written(store, record, spec) for spec in wanted(record, task, endpoint)]
+
+
+class _Written:
+    """What a task or an endpoint wrote."""
+
+    def __init__(self, store: Store, record: RunRecord, spec: Spec) -> None:
+        from evalx.logfiles import Appended
+
+        self.name = spec.name
+        self._store, self._record, self._spec = store, record, spec
+        self._appended: Appended | None = None
+
+    def past(self, count: int | None, since: float | None) -> list[str]:
+        from evalx.logfiles import past_lines
+
+        return past_lines(self._store, self._record, self._spec, count, since)
+
+    def alone(self, since: float | None) -> Iterator[str] | None:
+        from evalx.display.text import clean
+        from evalx.logfiles import from_executor, log_of
+        from evalx.redaction import redact
+
+        if log_of(self._record.directory, self._spec) is not None or not self._has_handle():
+            return None
+        return (redact(clean(text)) for text in from_executor(self._store, self._record, self._spec, follow=True, since=since))
+
+    def _has_handle(self) -> bool:
+        return any(
+            resource.spec.name == self._spec.name and type(resource.spec) is type(self._spec) and resource.handle
+            for resource in self._store.resources(self._record.run_id)
+        )
+
+    def more(self, count: int | None, since: float | None) -> list[str]:
+        from evalx.logfiles import Appended
+
+        if self._appended is None:
+            self._appended = Appended(self._record.directory, self._spec, count, since)
+        return self._appended.lines()
+
+
+class _Own:
+    """What evalx did."""
+
+    name = OWN
+
+    def __init__(self, store: Store, record: RunRecord) -> None:
+        from evalx.display.diary import Diary
+
+        self._store, self._run_id = store, record.run_id
+        self._diary = Diary(record.plan)
+        self._seen = 0
+
+    def past(self, count: int | None, since: float | None) -> list[str]:
+        from evalx.redaction import redact
+
+        events = self._store.events(self._run_id, self._seen)
+        first = self._seen == 0
+        self._seen = events[-1].seq if events else self._seen
+        lines = [redact(text) for text in self._diary.lines(events, since)]
+        return lines if count is None or not first else lines[max(0, len(lines) - count) :]
+
+    def alone(self, since: float | None) -> None:  # noqa: ARG002 -- as other logs
+        return None
+
+    more = past
+
+
+def _show(logs: Sequence[Log], count: int | None, since: float | None) -> None:
     written = False
-    for spec in specs:
-        for text in past_lines(store, record, spec, count):
+    for log in logs:
+        for text in log.past(count, since):
             written = True
-            click.echo(_labelled(spec, text, specs))
+            click.echo(_labelled(log, text, logs))
     if not written:
-        tell("nothing has been logged yet")
+        tell("nothing has been logged yet" if since is None else "nothing has been logged since then")
 
 
-def _labelled(spec: Spec, text: str, specs: list[Spec]) -> str:
-    return text if len(specs) == 1 else f"{spec.name} | {text}"
+def _labelled(log: Log, text: str, logs: Sequence[Log]) -> str:
+    return text if len(logs) == 1 else f"{log.name} | {text}"
 
 
-def _follow(store: Store, record: RunRecord, specs: list[Spec], count: int | None) -> None:
+def _follow(store: Store, record: RunRecord, logs: Sequence[Log], count: int | None, since: float | None) -> None:
     """Write what is there and then what is added, until no process works on the run any more."""
-    from evalx.display.text import clean
-    from evalx.logfiles import Appended, from_executor, log_of
-    from evalx.redaction import redact
     from evalx.standing import is_alive
 
-    if len(specs) == 1 and log_of(record.directory, specs[0]) is None and _has_handle(store, record, specs[0]):
-        for text in from_executor(store, record, specs[0], follow=True):
-            click.echo(redact(clean(text)))
+    if len(logs) == 1 and (stream := logs[0].alone(since)) is not None:
+        for text in stream:
+            click.echo(text)
         return
-    logs = [(spec, Appended(record.directory, spec, count)) for spec in specs]
     alive = True
     while alive:
         alive = is_alive(store, store.find(record.run_id))
-        for spec, log in logs:
-            for text in log.lines():
-                click.echo(_labelled(spec, text, specs))
+        for log in logs:
+            for text in log.more(count, since):
+                click.echo(_labelled(log, text, logs))
         if alive:
             time.sleep(INTERVAL)
-
-
-def _has_handle(store: Store, record: RunRecord, spec: Spec) -> bool:
-    return any(
-        resource.spec.name == spec.name and type(resource.spec) is type(spec) and resource.handle
-        for resource in store.resources(record.run_id)
-    )

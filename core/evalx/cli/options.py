@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -70,6 +72,21 @@ def seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
         raise click.BadParameter(f"'{value}' is not a duration; write 45s, 90m or 1h30m")
     days, hours, minutes, rest = (float(part or 0) for part in found.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + rest
+
+
+def moment(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Callback of options that take a time: so long ago (`10m`), or a date with or without time and zone; as seconds since the epoch."""
+    if value is None:
+        return None
+    try:
+        return datetime.fromisoformat(value.strip()).timestamp()
+    except (ValueError, OverflowError, OSError):
+        pass
+    try:
+        return time.time() - (seconds(ctx, param, value) or 0.0)
+    except click.BadParameter:
+        message = f"'{value}' is neither a length of time nor a time; write 10m, 1h30m, 2026-05-01 or 2026-05-01T13:45"
+        raise click.BadParameter(message) from None
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 
 import click
 
-from evalx.display.model import Board, Status, interrupt_notice, interrupt_question
+from evalx.display.model import Board, Status, interrupt_notice, interrupt_question, is_warning
 from evalx.hookspecs import hookimpl
 from evalx.model import Event, RunPlan, TaskResult
 
@@ -59,7 +59,7 @@ class Display:
         if board is None or self._ended:
             return
         self.happened(event)
-        if event.kind == "warning" or (event.kind, event.state) == ("job", "leak_suspected"):
+        if is_warning(event):
             self.warned(event)
             return
         with self.lock:

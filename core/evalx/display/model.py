@@ -177,6 +177,11 @@ class Board:
         return f"{plural(len(self.tasks), 'task')}: " + ", ".join(f"{count} {name}" for name, count in self.counts().items())
 
 
+def is_warning(event: Event) -> bool:
+    """Whether the event is no change of a row but something that should not have happened."""
+    return event.kind == "warning" or (event.kind, event.state) == ("job", "leak_suspected")
+
+
 def group(task: Task) -> str:
     """What a task is counted under: running, waiting, scored, failed or cancelled (which skipped ones are as well)."""
     if task.state in ACTIVE:

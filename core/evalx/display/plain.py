@@ -10,7 +10,7 @@ import click
 from evalx.display.base import Display, RunFacts
 from evalx.display.model import ENDPOINT_PHASES, TASK_PHASES, Board, Status, Task
 from evalx.display.text import clean, duration, line, plural
-from evalx.model import Event
+from evalx.model import Event, RunPlan
 
 HEARTBEAT = 60.0
 
@@ -32,8 +32,7 @@ class PlainDisplay(Display):
 
     def opened(self, run: RunFacts, board: Board) -> None:
         plan = run.plan
-        names = [task.name for task in plan.tasks] + [endpoint.name for endpoint in plan.endpoints]
-        self._width = min(max(map(len, names), default=0), NAME_WIDTH)
+        self._width = name_width(plan)
         self._began = board.run.began or self._began
         self._print(
             f"run {run.run_id}: {plural(len(plan.tasks), 'task')}, {plural(len(plan.endpoints), 'endpoint')}, executor {plan.executor}"
@@ -46,32 +45,19 @@ class PlainDisplay(Display):
         self._thread.start()
 
     def changed(self, board: Board, status: Status, event: Event) -> None:
-        text = self._sentence(board, status, event)
+        text = sentence(board, status, event, self._width)
         if text and self._said.get(id(status)) != text:
             self._said[id(status)] = text
             self._say(text, event.time)
 
     def warned(self, event: Event) -> None:
-        about = f"{line(event.name)}: " if event.name else ""
-        self._say(f"warning: {about}{line(event.reason or '')}", event.time)
+        self._say(warning(event), event.time)
 
     def closed(self) -> None:
         self._over.set()
         self._spoke.set()
         if self._thread.is_alive():
             self._thread.join(timeout=1.0)
-
-    def _sentence(self, board: Board, status: Status, event: Event) -> str:
-        why = f": {status.reason}" if status.reason else ""
-        if status is board.run:
-            outcome = f", {board.outcome.replace('_', ' ')}" if board.outcome and status.state == "closed" else ""
-            return f"{'run':<{self._width}}  {status.state}{outcome}{why}"
-        if isinstance(status, Task):
-            phase = board.shown(status)[0] if event.kind == "progress" else TASK_PHASES.get(status.state, status.state)
-            detail = f": {status.scores}" if status.scores else why
-            return f"{line(status.name, self._width):<{self._width}}  {phase}{detail}"
-        phase = ENDPOINT_PHASES.get(status.state, status.state) if event.kind != "progress" else status.phase or status.state
-        return f"{line(status.name, self._width):<{self._width}}  endpoint {phase}{why}"
 
     def _beat(self) -> None:
         while not self._over.is_set():
@@ -92,3 +78,29 @@ class PlainDisplay(Display):
 
     def _print(self, text: str) -> None:
         click.echo(text, err=True)
+
+
+def name_width(plan: RunPlan) -> int:
+    """How wide the column of names is."""
+    names = [task.name for task in plan.tasks] + [endpoint.name for endpoint in plan.endpoints]
+    return min(max(map(len, names), default=0), NAME_WIDTH)
+
+
+def sentence(board: Board, status: Status, event: Event, width: int) -> str:
+    """How what the event speaks of is doing now, in a line. width: of the column of names."""
+    why = f": {status.reason}" if status.reason else ""
+    if status is board.run:
+        outcome = f", {board.outcome.replace('_', ' ')}" if board.outcome and status.state == "closed" else ""
+        return f"{'run':<{width}}  {status.state}{outcome}{why}"
+    if isinstance(status, Task):
+        phase = board.shown(status)[0] if event.kind == "progress" else TASK_PHASES.get(status.state, status.state)
+        detail = f": {status.scores}" if status.scores else why
+        return f"{line(status.name, width):<{width}}  {phase}{detail}"
+    phase = ENDPOINT_PHASES.get(status.state, status.state) if event.kind != "progress" else status.phase or status.state
+    return f"{line(status.name, width):<{width}}  endpoint {phase}{why}"
+
+
+def warning(event: Event) -> str:
+    """What a warning says, in a line."""
+    about = f"{line(event.name)}: " if event.name else ""
+    return f"warning: {about}{line(event.reason or '')}"

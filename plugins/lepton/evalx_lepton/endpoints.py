@@ -285,7 +285,7 @@ class Endpoints:
             workspace = self._backend.workspace
             start = int((workspace.now() - MAX_AGE) * 10**9)
             for lines in islice(pages(workspace, "endpoint", handle.resource, start), LOG_PAGES):
-                file.add([text for _, text in lines])
+                file.add(lines)
         except EvalxError:
             return  # a log is nice to have; the endpoint's end is not put off for it
 

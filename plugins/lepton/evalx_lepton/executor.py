@@ -126,12 +126,12 @@ class LeptonExecutor:
         return billing_of(config["resource_shape"], max(config.get("max_replicas") or 0, config.get("min_replicas", 1), 1))
 
     @hookimpl
-    def read_logs(self, run: RunContext, handle: Handle, follow: bool) -> Iterator[str]:
+    def read_logs(self, run: RunContext, handle: Handle, follow: bool, since: float | None) -> Iterator[str]:
         from evalx_lepton.logs import lines
 
         if self._is_asleep(run):
             return iter(())
-        return lines(run, self._backend.workspace, handle, follow)
+        return lines(run, self._backend.workspace, handle, follow, since)
 
     @hookimpl
     def cancel(self, run: RunContext, handle: TaskHandle) -> bool:  # noqa: ARG002

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from evalx.errors import EvalxError
+from evalx.logtimes import forget, note
 from evalx_lepton.frames import FrameReader
 from evalx_lepton.problems import NotFound
 from evalx_lepton.sdk import Workspace
@@ -42,13 +43,20 @@ class LogFile:
         self.lines = 0
         self._rest = MAX_LOG
         path.write_bytes(b"")
+        forget(path)
 
-    def add(self, lines: list[str]) -> None:
-        data = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")[: self._rest]
-        self._rest -= len(data)
-        self.lines += len(lines)
+    def add(self, lines: list[tuple[int, str]]) -> None:
+        """Lines with their times (ns since the epoch, 0 where that is not known), which are noted beside the log."""
+        times: dict[int, tuple[float, int]] = {}
         with self.path.open("ab") as file:
-            file.write(data)
+            for moment, text in lines:
+                data = f"{text}\n".encode("utf-8", "replace")[: self._rest]
+                file.write(data)
+                self._rest -= len(data)
+                if moment:
+                    times[moment // 10**9] = (moment / 10**9, MAX_LOG - self._rest)
+        self.lines += len(lines)
+        note(self.path, times.values())
 
 
 class Harvest:
@@ -79,7 +87,7 @@ class Harvest:
         known = self._newest
         for lines in pages(self._workspace, "job", self._job.id, start):
             # Fed to the frames even if it was read before; into the log only what is newer.
-            self._history.add([text for moment, text in self._without_frames(lines) if moment > known])
+            self._history.add([(moment, text) for moment, text in self._without_frames(lines) if moment > known])
             self._newest = max(self._newest, lines[-1][0])
 
     def _without_frames(self, lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
@@ -103,11 +111,12 @@ class Harvest:
         try:
             replicas = self._workspace.replicas("job", self._job.id)
             lines = live_lines(self._workspace, "job", self._job.id, replicas[-1]) if replicas else ()
-            live.add([text for _, text in self._without_frames((0, line) for line in lines)])
+            live.add(list(self._without_frames((0, line) for line in lines)))
         except NotFound:
             pass
         if live.lines > self._history.lines:
             live.path.replace(self._history.path)
+            forget(self._history.path)
             self._history.lines = live.lines
         live.path.unlink(missing_ok=True)
 

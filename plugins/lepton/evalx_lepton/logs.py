@@ -5,6 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from evalx.errors import EvalxError
@@ -27,12 +29,16 @@ FOLLOW_IDLE = 3600.0
 _OVER = {Phase.OVER, Phase.FAILED, Phase.STOPPED, Phase.GOING, Phase.GONE}
 
 
-def lines(run: RunContext, workspace: Workspace, handle: Handle, follow: bool) -> Iterator[str]:
-    """Its log, without the frames of results. follow: go on until it is over, or the run is being stopped."""
+def lines(run: RunContext, workspace: Workspace, handle: Handle, follow: bool, since: float | None = None) -> Iterator[str]:
+    """Its log, without the frames of results. follow: go on until it is over, or the run is being stopped.
+
+    since: from then on (seconds since the epoch, by the workspace's clock). A live log bears no times: of it, what the history does not yet
+    have counts as new.
+    """
     kind, name = _what(workspace, handle)
     if name is None:
         return
-    source = _following(run, workspace, kind, name) if follow else _past(workspace, kind, name)
+    source = _following(run, workspace, kind, name, since) if follow else _past(workspace, kind, name, since)
     yield from (line for line in source if MARKER not in line)
 
 
@@ -46,20 +52,23 @@ def _what(workspace: Workspace, handle: Handle) -> tuple[str, str | None]:
     return "job", named[0].id if named else None
 
 
-def _past(workspace: Workspace, kind: str, name: str) -> Iterator[str]:
+def _past(workspace: Workspace, kind: str, name: str, since: float | None) -> Iterator[str]:
     """The history; where there is none, what the replicas still show."""
     found = False
-    start = int((workspace.now() - MAX_AGE) * 10**9)
-    try:
-        for page in pages(workspace, kind, name, start):
-            for _, text in page:
-                found = True
-                yield text
-    except NotFound:
-        pass
+    for moment, text in _history(workspace, kind, name):
+        found = True
+        if since is None or moment >= since * 10**9:
+            yield text
     if not found:
         for replica in _replicas(workspace, kind, name):
             yield from live_lines(workspace, kind, name, replica)
+
+
+def _history(workspace: Workspace, kind: str, name: str) -> Iterator[tuple[int, str]]:
+    """All lines that the platform has kept, with their times."""
+    with suppress(NotFound):
+        for page in pages(workspace, kind, name, int((workspace.now() - MAX_AGE) * 10**9)):
+            yield from page
 
 
 def _replicas(workspace: Workspace, kind: str, name: str) -> list[str]:
@@ -69,15 +78,21 @@ def _replicas(workspace: Workspace, kind: str, name: str) -> list[str]:
         return []
 
 
-def _following(run: RunContext, workspace: Workspace, kind: str, name: str) -> Iterator[str]:
+def _following(run: RunContext, workspace: Workspace, kind: str, name: str, since: float | None) -> Iterator[str]:
     """The live log of the newest replica; of one that is over, the history."""
     while not _is_over(workspace, kind, name) and not run.stopping.is_set():
         if replicas := _replicas(workspace, kind, name):
-            yield from _interruptible(run, live_lines(workspace, kind, name, replicas[-1], FOLLOW_IDLE))
+            old = _older(workspace, kind, name, since) if since is not None and len(replicas) == 1 else 0
+            yield from islice(_interruptible(run, live_lines(workspace, kind, name, replicas[-1], FOLLOW_IDLE)), old, None)
             return
         run.stopping.wait(REPLICA_PAUSE)
     if not run.stopping.is_set():
-        yield from _past(workspace, kind, name)
+        yield from _past(workspace, kind, name, since)
+
+
+def _older(workspace: Workspace, kind: str, name: str, since: float) -> int:
+    """With how many lines, written before that moment, a live log begins, as it does with the first line that the replica wrote."""
+    return sum(moment < since * 10**9 for moment, _ in _history(workspace, kind, name))
 
 
 def _is_over(workspace: Workspace, kind: str, name: str) -> bool:

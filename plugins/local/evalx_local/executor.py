@@ -153,13 +153,13 @@ class LocalExecutor:
         return Billing()
 
     @hookimpl
-    def read_logs(self, run: RunContext, handle: Handle, follow: bool) -> Iterator[str]:
+    def read_logs(self, run: RunContext, handle: Handle, follow: bool, since: float | None) -> Iterator[str]:
         place = place_of(run, handle.spec)
 
         def more() -> bool:
             return follow and not run.stopping.wait(0.2) and self._runtime.poll(place, handle.data).running
 
-        return logs.lines(place.log, more)
+        return logs.lines(place.log, more, since)
 
     @hookimpl
     def cancel(self, run: RunContext, handle: TaskHandle) -> bool:

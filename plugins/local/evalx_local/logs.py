@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from evalx.logtimes import offset
 
-def lines(path: Path, follow: Callable[[], bool]) -> Iterator[str]:
-    """The lines of a log, without their ends. At the end of the file, `follow` says (after waiting a little) whether more may come."""
+
+def lines(path: Path, follow: Callable[[], bool], since: float | None = None) -> Iterator[str]:
+    """The lines of a log, without their ends. At the end of the file, `follow` says (after waiting a little) whether more may come.
+
+    since: from then on (seconds since the epoch), as far as that is known.
+    """
     if not path.exists():
         return
+    begin = 0 if since is None else offset(path, since) or 0
     with path.open(encoding="utf-8", errors="replace", newline="\n") as log:
+        log.seek(begin)
         part = ""
         while True:
             more = follow()  # asked before reading: what is written last must not be missed
