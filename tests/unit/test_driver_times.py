@@ -71,8 +71,8 @@ def test_a_run_in_order(bench: Bench) -> None:
 
 def test_looks_become_due_by_the_age_of_what_is_waited_for(bench: Bench) -> None:
     bench.world.polls_until_ready, bench.world.polls_until_done, bench.world.polls_until_gone = 2, 3, 1
-    bench.go()
-    assert bench.executor.ages == near(0, 5, 0, 5, 10, 0, 0)
+    bench.go([endpoint("e")], [task("t", on="e")])
+    assert bench.executor.ages == [("e", 0), ("e", 5), ("t", 0), ("t", 5), ("t", 10), ("t", 0), ("e", 0)]
 
 
 def test_without_limits_all_go_at_once_and_with_them_in_turn(bench: Bench) -> None:
@@ -106,9 +106,12 @@ def test_max_duration_counts_what_other_processes_have_worked(bench: Bench) -> N
 def test_the_first_reason_counts(bench: Bench) -> None:
     bench.world.endings["a"] = Ending(polls=FOR_EVER)
     bench.executor.takes["cleanup"] = 5.0
-    done = bench.go(
-        at={7.0: lambda run: run.stop("first", ExitCode.SIGINT), 8.0: lambda run: run.stop("second", ExitCode.SIGTERM, at_once=True)}
-    )
+    stops = {
+        7.0: lambda run: run.stop("first", ExitCode.SIGINT),
+        8.0: lambda run: run.stop("second", ExitCode.SIGTERM, at_once=True),
+        9.0: lambda run: run.stop("third"),
+    }
+    done = bench.go(at=stops)
     assert (done.stop_reason, done.stop_code, done.at_once) == ("first", ExitCode.SIGINT, True)
     assert bench.trace.reasons("run  cancelling") == ["first"] and bench.result().reason == "first"
     assert bench.run.stopping.is_set()
@@ -164,7 +167,7 @@ def test_a_store_that_fails_is_the_reason(bench: Bench, monkeypatch: pytest.Monk
 
 def test_an_endpoint_is_given_up_at_its_deadline(bench: Bench) -> None:
     bench.world.polls_until_ready = FOR_EVER
-    bench.executor.says = ("pulling", "12 of 40 GB", None)
+    bench.executor.says = {"phase": "pulling", "reason": "12 of 40 GB"}
     bench.go()
     assert bench.trace.when("endpoint a degraded") == near(READY)
     hint = f"give it longer, or see its log: evalx logs {bench.run.run_id} --endpoint a"
@@ -176,7 +179,7 @@ def test_an_endpoint_is_given_up_at_its_deadline(bench: Bench) -> None:
 
 def test_a_hint_is_enough(bench: Bench) -> None:
     bench.world.polls_until_ready = FOR_EVER
-    bench.executor.says = ("starting", "no capacity (hint: take another shape)", None)
+    bench.executor.says = {"phase": "starting", "reason": "no capacity (hint: take another shape)"}
     bench.go()
     assert bench.result().reason == "endpoint a: not over in time; last seen: starting (no capacity (hint: take another shape))"
 
@@ -215,6 +218,12 @@ def test_one_that_is_not_ours_is_left_and_the_advice_is_another(bench: Bench) ->
     assert len(bench.world.alive) == 1 and bench.world.count("cleanup") == 1
 
 
+def test_refused_credentials_of_one_endpoint_are_remembered(bench: Bench) -> None:
+    bench.world.add(Fault("deploy", "a", AuthError("401")))
+    bench.world.add(Fault("wait_ready", "b", EndpointFailed("no such image")))
+    assert bench.go("ab").auth_failed
+
+
 def test_refused_credentials_of_a_task(bench: Bench) -> None:
     bench.world.add(Fault("run_task", error=AuthError("401", "lep login")))
     done = bench.go()
@@ -227,8 +236,8 @@ def test_refused_credentials_of_a_task(bench: Bench) -> None:
 
 def test_a_task_has_its_time_and_a_little_more(bench: Bench) -> None:
     bench.world.endings["a"] = Ending(polls=FOR_EVER)
-    bench.executor.says = ("running", None, None)
-    bench.go()
+    bench.executor.says = {"phase": "running"}
+    bench.go(limits=Limits(no_progress=60.0))
     over = 5 + TIMEOUT + driver.HARD_STOP_SLACK
     assert bench.trace.when("task a timed_out") == near(over)
     result = bench.result()
@@ -236,12 +245,49 @@ def test_a_task_has_its_time_and_a_little_more(bench: Bench) -> None:
     assert (result.started, result.ended) == (pytest.approx(EPOCH + 5, abs=0.05), pytest.approx(EPOCH + over, abs=0.05))
 
 
-def test_silence_is_noticed_where_progress_was_told(bench: Bench) -> None:
+@pytest.mark.parametrize("told", [{"done": 3}, {"activity": 3}])
+def test_silence_is_noticed_where_progress_was_told(bench: Bench, told: dict[str, int]) -> None:
     bench.world.endings["a"] = Ending(polls=FOR_EVER)
-    bench.executor.says = ("running", "asking", 3)
+    bench.executor.says = {"phase": "running", "reason": "asking", **told}
     bench.go(limits=Limits(no_progress=120.0))
     assert bench.result().reason == "no progress for 120 s; last seen: running (asking)"
     assert bench.trace.when("task a timed_out") == near(5 + 125)
+
+
+def test_the_time_of_a_task_goes_on_in_the_next_process(bench: Bench) -> None:
+    """It counts from when the task was seen to run, where the executor can tell."""
+    bench.world.endings["a"] = Ending(polls=FOR_EVER)
+    bench.executor.says = {"phase": "queueing", "queued": True}
+    begin = {32.0: lambda run: bench.executor.says.update(phase="running", queued=False)}
+    bench.go(at=begin, killed_at=100.0, limits=Limits(queue=300.0))
+    assert bench.trace.when("task a running") == near(35)
+    bench.go(again=True)
+    assert bench.trace.when("task a timed_out") == near(35 + TIMEOUT + driver.HARD_STOP_SLACK)
+    assert bench.world.count("run_task") == bench.world.count("deploy") == 1
+
+
+def test_a_task_that_waits_too_long_for_the_platform(bench: Bench) -> None:
+    bench.world.endings["a"] = Ending(polls=FOR_EVER)
+    bench.executor.says = {"phase": "queueing", "queued": True}
+    bench.go(limits=Limits(queue=300.0))
+    assert bench.trace.when("task a timed_out") == near(305) and bench.trace.when("task a running") == []
+    assert bench.result().reason == "not started by the platform within 300 s; last seen: queueing"
+
+
+@pytest.mark.parametrize(
+    ("hook", "outcome"), [("deploy", Outcome.SKIPPED), ("run_task", Outcome.TIMED_OUT), ("wait_ready", Outcome.SKIPPED)]
+)
+def test_a_hook_that_hangs_is_named(bench: Bench, hook: str, outcome: Outcome) -> None:
+    bench.world.add(Fault(hook, error=Hangs(), times=None))
+    bench.go()
+    said = f"{hook}: the executor's hook did not return in time" + ("; last seen: nothing" if hook == "wait_ready" else "")
+    assert (bench.result().outcome, (bench.result().reason or "").removeprefix("endpoint a: ")) == (outcome, said)
+
+
+def test_an_executor_that_cannot_say_when_to_look_again_is_blamed(bench: Bench) -> None:
+    bench.executor.mistaken = True
+    bench.go()
+    assert (bench.result().reason or "").startswith("endpoint a: poll_interval: KeyError: 'surprise'")
 
 
 def test_a_look_may_last_beyond_the_end_but_not_long(bench: Bench) -> None:
@@ -276,11 +322,12 @@ def test_a_create_call_that_is_tried_again_is_told(bench: Bench) -> None:
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.NO_RESULT, Outcome.LOST])
 def test_a_dead_endpoint_is_blamed(bench: Bench, outcome: Outcome) -> None:
+    bench.executor.takes["wait_ready"] = 3.0
     bench.world.endings["a"] = Ending(outcome, reason="exit code 1")
     bench.world.add(Fault("wait_ready", error=EndpointFailed("out of memory", "take more"), after=2))
     done = bench.go()
     assert (bench.result().outcome, bench.result().reason) == (outcome, "endpoint a: out of memory (hint: take more); exit code 1")
-    assert list(done.dead) == ["a"]
+    assert {name: str(error) for name, error in done.dead.items()} == {"a": "out of memory"}
 
 
 @pytest.mark.parametrize("error", [None, TransientError("busy"), Hangs()])
@@ -351,11 +398,14 @@ def test_a_last_look_that_fails_is_told(bench: Bench) -> None:
     assert bench.result().started == pytest.approx(EPOCH + 5, abs=0.05) and bench.result().ended == pytest.approx(EPOCH + 7, abs=0.05)
 
 
-def test_a_last_look_that_hangs_is_given_up(bench: Bench) -> None:
-    bench.world.endings["a"] = Ending(polls=FOR_EVER)
-    bench.world.add(Fault("collect", error=Hangs(), after=1, times=None))
+@pytest.mark.parametrize(("hook", "looks"), [("collect", 1), ("collect", 2), ("cancel", 0)])
+def test_a_last_look_that_hangs_is_given_up(bench: Bench, hook: str, looks: int) -> None:
+    """The look itself, the cancelling that follows, or the look after that."""
+    bench.world.endings["a"], bench.executor.obeys = Ending(polls=FOR_EVER), FOR_EVER
+    bench.world.add(Fault(hook, error=Hangs(), after=looks, times=None))
     interrupted(bench)
     assert bench.trace.when("task a cancelled") == near(7.0 + driver.LAST_LOOK)
+    assert bench.result().reason == f"interrupted; its last state is unknown: {hook}: the executor's hook did not return in time"
 
 
 def test_a_task_of_which_nothing_was_asked_has_no_start(bench: Bench) -> None:
@@ -381,6 +431,13 @@ def test_what_may_still_appear_is_deleted_twice(bench: Bench) -> None:
     bench.go(settle=SETTLE)
     assert bench.trace.when("endpoint a unknown") == near(4)
     assert bench.trace.when("call cleanup a") == near(4, 4 + SETTLE) and bench.trace.when("endpoint a gone") == near(4 + SETTLE)
+
+
+def test_what_was_deleted_long_enough_after_it_was_asked_for_is_asked_about_again_at_once(bench: Bench) -> None:
+    bench.world.add(Fault("deploy", error=TransientError("no answer", retry_after=3600.0), applied="yes"))
+    bench.world.polls_until_gone = 3
+    bench.go(settle=SETTLE)
+    assert bench.trace.when("call cleanup a") == near(0, 5, 10, 15, 15)
 
 
 @pytest.mark.parametrize(("takes", "state"), [(1.0, "created"), (60.0, "unknown")])

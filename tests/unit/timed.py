@@ -75,20 +75,21 @@ class Pool(VirtualPool):
 
 @define(eq=False)
 class Executor(InMemoryExecutor):
-    """takes: seconds that a hook lasts. says: phase, reason and done samples that each look tells. obeys: looks after which a task that is
-    cancelled ends by itself, in the way `ends`; None: it cannot be cancelled. torn: answers of teardown, then True. ages: those with which
-    it was asked for the time of the next look."""
+    """takes: seconds that a hook lasts. says: what each look reports. obeys: looks after which a task that is
+    cancelled ends by itself, in the way `ends`; None: it cannot be cancelled. torn: answers of teardown, then True. ages: names and ages
+    of what it was asked about, when the next look is due. mistaken: it cannot say."""
 
     trace: Trace = field(kw_only=True)
     loop: VirtualLoop = field(init=False)
     pool: Pool = field(init=False)
     takes: dict[str, float] = field(factory=dict)
-    says: tuple[str, str | None, int | None] | None = None
+    says: dict[str, Any] = field(factory=dict)
     obeys: int | None = None
     ends: Outcome = Outcome.PASSED
     torn: list[bool | Exception] = field(factory=list)
     owned: bool = True
-    ages: list[float] = field(factory=list)
+    ages: list[tuple[str, float]] = field(factory=list)
+    mistaken: bool = False
     cancelled: int = 0
 
     @hookimpl
@@ -128,7 +129,9 @@ class Executor(InMemoryExecutor):
 
     @hookimpl
     def poll_interval(self, run: RunContext, handle: Handle, age: float) -> float:
-        self.ages.append(round(age, 2))
+        self.ages.append((handle.spec.name, round(age)))
+        if self.mistaken:
+            raise KeyError("surprise")
         return super().poll_interval(run, handle, age)
 
     def _enter(self, hook: str, spec: Spec) -> None:
@@ -140,9 +143,8 @@ class Executor(InMemoryExecutor):
         return super()._create(hook, run, spec)
 
     def _say(self, run: RunContext, handle: Handle) -> None:
-        if self.says is not None:
-            phase, reason, done = self.says
-            run.report(handle, phase, reason, done=done)
+        if self.says:
+            run.report(handle, **self.says)
 
 
 class Bench:
