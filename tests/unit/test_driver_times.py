@@ -9,8 +9,9 @@ import pytest
 
 from evalx import calls, driver, failpoints, ledger, redaction
 from evalx.driver import Driver
-from evalx.errors import AuthError, EndpointFailed, EvalxError, ExitCode, RunBusy, StoreError, TransientError
+from evalx.errors import AuthError, EndpointFailed, ExitCode, RunBusy, StoreError, TransientError
 from evalx.model import Limits, Outcome
+from evalx.reasons import apart
 from evalx.store import Journal
 from evalx.testing import Ending, Fault
 
@@ -31,6 +32,11 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 def near(*seconds: float) -> Any:
     return pytest.approx(list(seconds), abs=0.05)
+
+
+def said(bench: Bench) -> str:
+    """The reason of the task's result, without what to do about it."""
+    return apart(bench.result().reason or "")[0]
 
 
 # ---------------------------------------------------------------------- a run as it should be
@@ -218,6 +224,14 @@ def test_one_that_is_not_ours_is_left_and_the_advice_is_another(bench: Bench) ->
     assert len(bench.world.alive) == 1 and bench.world.count("cleanup") == 1
 
 
+def test_one_that_is_not_ours_and_does_not_answer(bench: Bench) -> None:
+    bench.executor.owned = False
+    bench.world.polls_until_ready = FOR_EVER
+    bench.go()
+    hint = "give it longer, or look whether target.api_endpoint.url is right"
+    assert bench.result().reason == f"endpoint a: not over in time; last seen: starting (hint: {hint})"
+
+
 def test_refused_credentials_of_one_endpoint_are_remembered(bench: Bench) -> None:
     bench.world.add(Fault("deploy", "a", AuthError("401")))
     bench.world.add(Fault("wait_ready", "b", EndpointFailed("no such image")))
@@ -250,7 +264,7 @@ def test_silence_is_noticed_where_progress_was_told(bench: Bench, told: dict[str
     bench.world.endings["a"] = Ending(polls=FOR_EVER)
     bench.executor.says = {"phase": "running", "reason": "asking", **told}
     bench.go(limits=Limits(no_progress=120.0))
-    assert bench.result().reason == "no progress for 120 s; last seen: running (asking)"
+    assert said(bench) == "no progress for 120 s; last seen: running (asking)"
     assert bench.trace.when("task a timed_out") == near(5 + 125)
 
 
@@ -280,8 +294,9 @@ def test_a_task_that_waits_too_long_for_the_platform(bench: Bench) -> None:
 def test_a_hook_that_hangs_is_named(bench: Bench, hook: str, outcome: Outcome) -> None:
     bench.world.add(Fault(hook, error=Hangs(), times=None))
     bench.go()
-    said = f"{hook}: the executor's hook did not return in time" + ("; last seen: nothing" if hook == "wait_ready" else "")
-    assert (bench.result().outcome, (bench.result().reason or "").removeprefix("endpoint a: ")) == (outcome, said)
+    seen = "; last seen: nothing" if hook == "wait_ready" else ""
+    assert bench.result().outcome is outcome
+    assert said(bench).removeprefix("endpoint a: ") == f"{hook}: the executor's hook did not return in time{seen}"
 
 
 def test_an_executor_that_cannot_say_when_to_look_again_is_blamed(bench: Bench) -> None:
@@ -303,7 +318,7 @@ def test_a_look_that_does_not_return_tells_what_was_seen_before(bench: Bench) ->
     bench.world.endings["a"] = Ending(polls=FOR_EVER)
     bench.world.add(Fault("collect", error=Hangs(), after=1))
     bench.go()
-    assert bench.result().reason == "collect: the executor's hook did not return in time; last seen: running"
+    assert said(bench) == "collect: the executor's hook did not return in time; last seen: running"
     assert bench.trace.when("task a timed_out") == near(5 + TIMEOUT + driver.HARD_STOP_SLACK)
 
 
@@ -526,8 +541,3 @@ def test_a_teardown_has_its_time(bench: Bench) -> None:
     bench.executor.torn = [TransientError("busy", 100.0)] * 9
     bench.go()
     assert bench.trace.when("call teardown") == near(10, 110, 210)
-
-
-def test_errors_in_words() -> None:
-    assert driver.in_words(EvalxError("no")) == "no"
-    assert driver.in_words(EvalxError("no", "try")) == "no (hint: try)"

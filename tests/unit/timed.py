@@ -98,6 +98,10 @@ class Executor(InMemoryExecutor):
         return self.pool
 
     @hookimpl
+    def deploy(self, run: RunContext, endpoint: EndpointSpec) -> EndpointHandle:
+        return evolve(super().deploy(run, endpoint), owned=self.owned)
+
+    @hookimpl
     def wait_ready(self, run: RunContext, handle: EndpointHandle) -> EndpointHandle | None:
         ready = super().wait_ready(run, handle)
         self._say(run, handle)
