@@ -53,7 +53,7 @@ GROUPS = {
         (f"{_STORE}/test_store.py", f"{_STORE}/test_journal.py", f"{_STORE}/test_lease.py", f"{_STORE}/test_crash.py::{_MENDED}"),
     ),
     "calls": Group(("evalx/calls.py", "evalx/patience.py"), ("tests/unit/test_calls.py", "tests/unit/test_patience.py")),
-    "driver": Group(("evalx/driver.py",), tuple(f"tests/unit/test_{name}.py" for name in ("driver_times", "deadlines", "patience"))),
+    "driver": Group(("evalx/driver.py",), tuple(f"tests/unit/test_{name}.py" for name in ("driver_times", "patience"))),
 }
 
 
