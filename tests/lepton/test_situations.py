@@ -71,7 +71,7 @@ def config(folder: Path, names: list[str], **execution: Any) -> str:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("new_endpoints", [False, True])
 def test_workloads_in_trouble(workspace: Callable[..., Emulator], cli: Cli, tmp_path: Path, new_endpoints: bool) -> None:
-    platform = {"deployment": {"endpoint_readiness_timeout": 8}, "tasks": {"queue_timeout": 5, "log_timeout": 2}}
+    platform = {"deployment": {"endpoint_readiness_timeout": 12}, "tasks": {"queue_timeout": 8, "log_timeout": 2}}
     emulator = workspace(
         new_endpoints=new_endpoints,
         restart_backoff=0.5,
