@@ -214,6 +214,19 @@ def test_evalxs_own_configs_for_lepton_stay_as_they_are() -> None:
         assert {key: value for key, value in result.tree.items() if key != "defaults"} == {k: v for k, v in old.items() if k != "defaults"}
 
 
+def test_comments_are_not_carried_over_and_that_is_said(evalx: Any, tmp_path: Path) -> None:
+    text = f"# by us\n# 2024\n{LEPTON.lstrip()}  # the last\n"
+    text = text.replace("name: my_run", "name: my_run#1  # of May").replace("echo hello", '"echo # hello"')
+    (tmp_path / "old.yaml").write_text(text + "export:\n  note: |\n    # no comment\n    text\n")
+    done = evalx("config", "import", "old.yaml")
+    last = text.count("\n")
+    assert f"comments are not carried over; old.yaml has them in lines 1-3, {last}\n" in done.err
+    assert evalx("config", "import", "old.yaml", "-o", "b.yaml", "--json").json["comments_left_out"] == [1, 2, 3, last]
+    assert "of May" not in (tmp_path / "old-evalx.yaml").read_text()
+    (tmp_path / "bare.yaml").write_text(LEPTON)
+    assert "comments" not in evalx("config", "import", "bare.yaml").err
+
+
 def test_what_a_person_reads(evalx: Any) -> None:
     Path("old.yaml").write_text(LEPTON)
     done = evalx("config", "import", "old.yaml", "-o", "new.yaml")

@@ -13,6 +13,11 @@ import click
 
 @click.command("greet")
 def command():
+    '''Say hello to
+    somebody. In any language.
+
+    NAME is a name.
+    '''
     click.echo("hello from a plugin")
 """
 
@@ -22,10 +27,17 @@ def plugin(tmp_path: Path) -> Path:
     """A folder with an installed distribution that adds `evalx greet`, and `evalx broken`, whose module cannot be imported."""
     (tmp_path / "greeting.py").write_text(MODULE)
     (tmp_path / "broken.py").write_text("raise RuntimeError('broken on purpose')")
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "__init__.py").write_text("raise RuntimeError('imported')")
+    (tmp_path / "deep" / "er" / "wave.py").write_text("def wave():\n    'Wave to everybody'\n")
+    (tmp_path / "torn.py").write_text("def command(:")
     info = tmp_path / "greeting-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: greeting\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text("[evalx.commands]\ngreet = greeting:command\nbroken = broken:command\nrun = greeting:command\n")
+    (info / "entry_points.txt").write_text(
+        "[evalx.commands]\ngreet = greeting:command\nbroken = broken:command\nrun = greeting:command\n"
+        "wave = deep.er.wave:wave\ntorn = torn:command\nabsent = nowhere.to.be.found:command\n"
+    )
     return tmp_path
 
 
@@ -37,8 +49,11 @@ def evalx(plugin: Path, *args: str) -> subprocess.CompletedProcess[str]:
 def test_a_plugins_command_is_listed_without_being_imported(plugin: Path) -> None:
     done = evalx(plugin, "--help")
     assert done.returncode == 0
-    assert "  greet" in done.stdout and "Of the plugin greeting." in done.stdout
-    assert "  broken" in done.stdout and not done.stderr
+    assert "  greet" in done.stdout and "Say hello to somebody." in done.stdout
+    assert "  wave        Wave to everybody.\n" in done.stdout
+    for name in ("broken", "torn", "absent"):
+        assert f"  {name:<10}  A command of greeting.\n" in done.stdout
+    assert not done.stderr
 
 
 def test_a_plugins_command_runs(plugin: Path) -> None:

@@ -33,14 +33,14 @@ SECTIONS = {
         "ls": "List runs, the newest first.",
         "status": "Where a run stands: tasks, endpoints, what may be alive.",
         "watch": "Follow a run that another process is working on.",
-        "logs": "Show the log of a task or of its endpoint.",
+        "logs": "Show the log of a task, of its endpoint, or of evalx itself.",
         "results": "Show the scores of a run.",
         "compare": "Compare the scores of two runs: better, worse, or chance?",
         "gate": "Hold a run's scores against a policy.",
         "report": "Write a run as one HTML page: scores, timeline, failures.",
         "export": "Carry the results of a run to a file or a service.",
     },
-    "Find": {
+    "Find and set up": {
         "doctor": "What is wrong with this machine and workspace.",
         "tasks": "The catalogue of evaluation tasks.",
         "plugins": "Executors, deployments, harnesses and exporters.",
@@ -70,11 +70,13 @@ MEANINGS = {
 
 
 def plugin_commands() -> dict[str, str]:
-    """Commands that installed distributions add, and a help line for each; told from metadata, so none is imported."""
+    """Commands that installed distributions add, and a help line for each; none is imported."""
     from importlib.metadata import entry_points
 
+    from evalx.cli.described import help_line
+
     found = {entry.name: entry for entry in entry_points(group="evalx.commands") if entry.name not in COMMANDS}
-    return {name: f"Of the plugin {entry.module.partition('.')[0]}." for name, entry in sorted(found.items())}
+    return {name: help_line(entry) for name, entry in sorted(found.items())}
 
 
 class LazyGroup(click.Group):

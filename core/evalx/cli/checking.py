@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from evalx.checkup import Candidate, Problem, Report
 
 
-@click.command("check")
+@click.command("check", short_help="Tell what is wrong with a plugin.")
 @click.argument("target", required=False, metavar="[NAME|PATH]")
 @common_options
 def command(target: str | None, as_json: bool) -> int:

@@ -21,13 +21,13 @@ WIDEST = 72
 
 @click.group("config")
 def command() -> None:
-    """Configs as evalx composes them."""
+    """Configs: what one is composed of, which keys there are, and import from nemo-evaluator-launcher."""
 
 
 command.add_command(import_command)
 
 
-@command.command("show")
+@command.command("show", short_help="A composed config, and where each value comes from.")
 @config_options
 @common_options
 def show(choice: ConfigChoice, as_json: bool) -> None:
@@ -42,7 +42,7 @@ def show(choice: ConfigChoice, as_json: bool) -> None:
         write(_annotated(config.text, {number: origin for number, (_, origin) in origins.items()}))
 
 
-@command.command("schema")
+@command.command("schema", short_help="The JSON Schema of configs, for editors.")
 @click.option("--executor", metavar="NAME", help="Only for configs of this executor.")
 @click.option("--deployment", metavar="NAME", help="Only for configs with this deployment variant.")
 @common_options

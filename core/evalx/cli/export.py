@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command("export")
 @click.argument("run", default="last")
 @click.argument("options", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--to", "exporter", metavar="NAME", help="The exporter: json, csv, markdown, junit, or one of a plugin.")
+@click.option("--to", "exporter", metavar="NAME", help="The exporter: json, csv, markdown, junit, mlflow, …; evalx plugins ls lists them.")
 @click.option("-o", "--output", metavar="PATH", help="File or folder to write to; without it, text goes to stdout.")
 @common_options
 def command(run: str, options: tuple[str, ...], exporter: str | None, output: str | None, as_json: bool) -> int:

@@ -10,6 +10,7 @@ import click
 
 from evalx.cli.options import common_options
 from evalx.cli.output import create_file, emit, tell, width, write
+from evalx.cli.wording import paragraph
 from evalx.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from evalx.config.importing import Imported
 
 
-@click.command("import")
+@click.command("import", short_help="Turn a config of nemo-evaluator-launcher into one of evalx.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it; by default NAME-evalx.yaml.")
 @click.option("--executor", metavar="NAME", help="Import it for this executor, whatever it says.")
@@ -33,7 +34,8 @@ def command(file: Path | None, output: Path | None, executor: str | None, exec_d
       evalx config import --exec-db
       evalx config import --exec-db --job 3f2a91c0d4e5b687.0 -o again.yaml
 
-    Secrets that stand in the file as plain text are not copied. The exit code is 2 if something is left to do by hand.
+    Secrets that stand in the file as plain text are not copied, nor are comments, which may speak of keys that are called otherwise here.
+    The exit code is 2 if something is left to do by hand.
     """
     from evalx.config.importing import import_file, import_tree
 
@@ -57,9 +59,14 @@ def _write(imported: Imported, path: Path, source: str, as_json: bool) -> int:
     code = int(ExitCode.OK if imported.complete else ExitCode.USAGE)
     if as_json:
         notes = [{"kind": note.kind.name.lower(), "key": note.key, "text": note.text} for note in imported.notes]
-        emit({"path": str(path.absolute()), "complete": imported.complete, "notes": notes})
+        emit({"path": str(path.absolute()), "complete": imported.complete, "notes": notes, "comments_left_out": list(imported.comments)})
         return code
     write(_report(imported))
+    if imported.comments:
+        from evalx.config.importing.comments import ranges
+
+        said = f"comments are not carried over; {Path(source).name} has them in lines {ranges(imported.comments)}"
+        tell("\n" + "\n".join(paragraph(said, indent="")))
     tell(f"\nwritten: {path}" if imported.complete else f"\nwritten: {path}, with something left to do by hand")
     tell(f"  see what would be created:   evalx plan {path}")
     return code

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("ls")
-@click.option("-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs at most.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", default=20, show_default=True, help="How many runs at most.")
 @click.option("-a", "--all", "everything", is_flag=True, help="All runs.")
 @common_options
 def command(limit: int, everything: bool, as_json: bool) -> None:

@@ -27,7 +27,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
         _list(None, as_json)
 
 
-@command.command("ls")
+@command.command("ls", short_help="List plugins without importing any.")
 @click.option("--group", metavar="GROUP", help="Only this entry-point group, such as evalx.executors.")
 @common_options
 def ls(group: str | None, as_json: bool) -> None:
@@ -51,7 +51,7 @@ command.add_command(new)
 command.add_command(check)
 
 
-@command.command("show")
+@command.command("show", short_help="Show one plugin: origin, capabilities, settings.")
 @click.argument("name")
 @click.option("--group", metavar="GROUP", help="The group, where a name is in several.")
 @common_options

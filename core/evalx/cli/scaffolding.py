@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 KINDS = ("executor", "local-deployment", "lepton-deployment", "harness", "exporter")
 
 
-@click.command("new")
+@click.command("new", short_help="Write a package with a plugin, to begin your own with.")
 @click.argument("kind", type=click.Choice(KINDS), metavar="KIND")
 @click.argument("name", metavar="NAME")
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write to; by default ./evalx-NAME.")

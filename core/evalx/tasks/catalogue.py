@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from evalx.errors import ConfigError
 
-_HINT_ALL = "`evalx tasks` lists them all"
+_HINT_ALL = "`evalx tasks ls` lists them all"
 
 
 @frozen
@@ -97,7 +97,7 @@ def _folded(suite: str) -> str:
 def _in_suite(suite: str, name: str) -> list[CatalogueTask]:
     known = _catalogue().suites
     if _folded(suite) not in known:
-        raise ConfigError(f"no suite {suite!r} in the catalogue", _suggest(suite, known.values(), "`evalx tasks` lists suites and tasks"))
+        raise ConfigError(f"no suite {suite!r} in the catalogue", _suggest(suite, known.values(), "what there is: evalx tasks ls"))
     found = [task for task in _catalogue().by_name.get(name, ()) if task.suite == known[_folded(suite)]]
     if not found:
         names = [task.name for task in _catalogue().tasks if task.suite == known[_folded(suite)]]

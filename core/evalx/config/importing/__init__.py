@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from evalx.config.importing.comments import commented
 from evalx.config.importing.rules import RULES
 from evalx.config.importing.tree import Kind, Note, Work, drop_empty, leaves
 from evalx.config.importing.variables import variables
@@ -25,10 +26,12 @@ __all__ = ["Imported", "Kind", "Note", "import_file", "import_tree"]
 
 @frozen
 class Imported:
-    """tree: the new config, as plain data. notes: on every key of the old one, in its order. complete: evalx reads it without complaint."""
+    """tree: the new config, as plain data. notes: on every key of the old one, in its order. comments: lines of the old file with comments,
+    which the tree does not have. complete: evalx reads it without complaint."""
 
     tree: dict[str, Any]
     notes: tuple[Note, ...]
+    comments: tuple[int, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -37,7 +40,8 @@ class Imported:
 
 def import_file(path: Path, executor: str | None = None) -> Imported:
     """The config in a file. executor: for which it shall be, whatever it says. Raises ConfigError if it cannot be read or imported."""
-    return import_tree(read_document(path).data, executor)
+    document = read_document(path)
+    return evolve(import_tree(document.data, executor), comments=commented(document.text))
 
 
 def import_tree(old: Mapping[str, Any], executor: str | None = None) -> Imported:

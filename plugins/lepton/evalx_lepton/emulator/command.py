@@ -18,18 +18,21 @@ INSTALL = "pip install 'evalx[lepton]'"
 
 @click.group("lepton")
 def command() -> None:
-    """NVIDIA DGX Cloud Lepton: an emulated workspace to work against."""
+    """An emulated workspace of DGX Cloud Lepton: no account needed."""
 
 
 @command.command("emulate")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; a free one by default.")
-@click.option("--settings", "path", type=click.Path(path_type=Path), help="YAML: what the workspace is like.")
-@click.option("--state", type=click.Path(path_type=Path), help="Folder for storage and logs; kept afterwards.")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", default=0, help="Port on 127.0.0.1; a free one by default.")
+@click.option(
+    "--settings", "path", type=click.Path(path_type=Path), metavar="FILE", help="YAML: shapes, secrets, delays and faults of the workspace."
+)
+@click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="Folder for storage and logs; kept afterwards.")
 @common_options
 def emulate(port: int, path: Path | None, state: Path | None, as_json: bool) -> None:
     """Run an emulated workspace until Ctrl-C or SIGTERM.
 
-    The Lepton SDK and `lep` work against it. Endpoints and jobs are processes of this machine, and end with it.
+    It prints the variables with which the Lepton SDK, `lep` and evalx find it. Endpoints and jobs are processes of this machine, and
+    end with it.
     """
     from evalx.errors import ConfigError, PluginError
     from evalx_lepton.emulator.settings import EmulatorSettings, load
