@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -442,8 +443,9 @@ class Driver:
         else:
             failpoints.reach("delete.proven")
             self.ledger.record(resource, ResourceState.GONE)
-        folder = self.run.endpoint_dir(handle) if isinstance(handle, EndpointHandle) else self.run.task_dir(handle.spec)
-        await asyncio.to_thread(mask_files, folder, "*.log")
+        with suppress(OSError):  # where no folder can be made, there are no logs either
+            folder = self.run.endpoint_dir(handle) if isinstance(handle, EndpointHandle) else self.run.task_dir(handle.spec)
+            await asyncio.to_thread(mask_files, folder, "*.log")
 
     def _unsettled(self, resource: Resource) -> float:
         """Seconds in which something may still appear that a create call has made. Those of a process that is gone count from this one's

@@ -18,6 +18,7 @@ from evalx.context import RunContext
 from evalx.datasets import datasets
 from evalx.errors import StoreError
 from evalx.model import TaskResult
+from evalx.redaction import without_literals
 from evalx.serial import to_json
 
 SCHEMA = 1
@@ -35,7 +36,7 @@ def write_manifest(run: RunContext, config_text: str | None, results: Sequence[T
         manifest = _beginning(run, config_text) if config_text is not None else _begun(run, path)
         manifest["tasks_ended"] = [_ending(result) for result in results]
         partial = path.with_suffix(".tmp")
-        partial.write_text(json.dumps(manifest, indent=1) + "\n")
+        partial.write_text(without_literals(json.dumps(manifest, indent=1)) + "\n")
         failpoints.reach("manifest.written")
         partial.replace(path)
     except (OSError, ValueError) as error:
@@ -63,7 +64,7 @@ def _beginning(run: RunContext, config_text: str | None) -> dict[str, Any]:
         "platform": platform.platform(),
         "executor": plan.executor,
         "plugins": [_plugin(info) for info in catalog.plugins() if info.name in _used(run)],
-        "config_sha256": None if config_text is None else hashlib.sha256(config_text.encode()).hexdigest(),
+        "config_sha256": None if config_text is None else hashlib.sha256(without_literals(config_text).encode()).hexdigest(),
         "git_commit": _git_commit(),
         "argv0": Path(sys.argv[0]).name,
         "endpoints": [to_json(endpoint) for endpoint in plan.endpoints],

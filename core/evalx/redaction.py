@@ -1,8 +1,8 @@
 """Taking secrets out of text that leaves evalx: what is shown, what is exported, and what others have written into a run's folder.
 
 A secret is the value of an environment variable whose name says so, or which a config refers to by `host:NAME` or `api_key_name`; what
-evalx has made or read itself (the tokens of its endpoints, a workspace's login); a password in a URL; and what begins as the tokens of
-well-known services do. It is found as it is, and as
+evalx has made or read itself (the tokens of its endpoints, a workspace's login); what a config writes out by `lit:` under such a name; a
+password in a URL; and what begins as the tokens of well-known services do. It is found as it is, and as
 URLs, JSON, hexadecimal and base64 write it. Who is given a secret and means to publish it can always write it in another way.
 """
 
@@ -20,6 +20,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
+ENVIRONMENTS = frozenset({"env", "envs", "env_vars"})
+"""Keys of a config whose mappings are environment variables, wherever they stand."""
+
+_SECRET_VARIABLE = re.compile(r"TOKEN(?!IZER|S\b|S_)|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL|_KEY$")
+_ABOUT_SECRET = re.compile(r"_(NAME|REF|FILE|PATH|URL)S?$")
 _SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 _REFERENCE = re.compile(r"host:([A-Za-z_][A-Za-z0-9._-]*)")
 _NAMING_KEYS = frozenset({"api_key_name", "env_var_names"})
@@ -35,10 +40,17 @@ BLOCK = 4 * 2**20
 
 _referred: set[str] = set()
 _held: dict[str, str] = {}
+_literals: dict[str, str] = {}
+
+
+def looks_secret(name: str) -> bool:
+    """Whether an environment variable or key of that name usually holds a secret."""
+    return bool(_SECRET_VARIABLE.search(name.upper())) and not _ABOUT_SECRET.search(name.upper())
 
 
 def refer(data: Any) -> None:
-    """Learn from a plan or config as plain data which variables hold secrets: those it refers to, whatever their names say."""
+    """Learn from a plan or config as plain data which variables hold secrets: those it refers to, whatever their names say. And the
+    secrets that it holds itself, because somebody meant it so: variables whose names say so."""
     if isinstance(data, str):
         if found := _REFERENCE.fullmatch(data):
             _referred.add(found[1])
@@ -46,10 +58,22 @@ def refer(data: Any) -> None:
         for key, value in data.items():
             if key in _NAMING_KEYS:
                 _referred.update(name for name in (value if isinstance(value, list | tuple) else [value]) if isinstance(name, str))
+            if key in ENVIRONMENTS and isinstance(value, Mapping):
+                _literals.update((text, str(name)) for name, text in map(_literal, value.items()) if looks_secret(str(name)) and text)
             refer(value)
     elif isinstance(data, list | tuple):
         for item in data:
             refer(item)
+
+
+def _literal(variable: tuple[Any, Any]) -> tuple[Any, str]:
+    """The variable's name, and what it holds itself: nothing if that is a reference."""
+    name, value = variable
+    if isinstance(value, Mapping) and set(value) == {"value"}:
+        value = value["value"]
+    if not isinstance(value, str) or value.startswith(("host:", "secret:")):
+        return name, ""
+    return name, value.removeprefix("lit:")
 
 
 def hold(name: str, value: str) -> None:
@@ -61,6 +85,7 @@ def forget() -> None:
     """Know only what variables say by their names, as a new process does."""
     _referred.clear()
     _held.clear()
+    _literals.clear()
 
 
 def redact(text: str) -> str:
@@ -71,6 +96,14 @@ def redact(text: str) -> str:
                 text = text.replace(form, f"<{name}>")
     text = _KNOWN_SHAPE.sub("<a token>", text)
     return _URL_PASSWORD.sub(r"\1***@", text) if "://" in text else text
+
+
+def without_literals(text: str) -> str:
+    """A plan's or config's text with the secrets replaced that it holds itself, and nothing else."""
+    for value, name in sorted(_literals.items(), key=lambda pair: -len(pair[0])):
+        for form in _forms(value) if len(value) >= SHORTEST_SECRET else ():
+            text = text.replace(form, f"<{name}>")
+    return text
 
 
 def redacted(data: Any) -> Any:
@@ -118,7 +151,7 @@ def _secrets() -> list[tuple[str, str]]:
     found = [(name, value) for name, value in os.environ.items() if name in _referred or _SECRET_NAME.search(name)]
     in_urls = ((name, _URL_PASSWORD.match(value)) for name, value in os.environ.items() if "://" in value)
     found += [(name, unquote(url[2])) for name, url in in_urls if url]
-    found += [(name, value) for value, name in _held.items()]
+    found += [(name, value) for value, name in (_held | _literals).items()]
     return sorted((pair for pair in found if len(pair[1]) >= SHORTEST_SECRET), key=lambda pair: -len(pair[1]))
 
 

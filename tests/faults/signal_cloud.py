@@ -1,7 +1,7 @@
 """An executor whose backend is a folder: a file for each resource, and in `calls` what was asked of it and when (monotonic seconds).
 
 SIGNAL_STAGE names the hook in which the resources of "b" are to be found when the signal comes; those of "a" go their way. With
-SIGNAL_STUBBORN nothing can be deleted.
+SIGNAL_STUBBORN nothing can be deleted, with SIGNAL_SCORES tasks end at once, and well.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 from evalx.config import ExecutionSettings
 from evalx.context import RunContext
 from evalx.hookspecs import API_VERSION, hookimpl
-from evalx.model import EndpointHandle, EndpointSpec, Handle, TaskHandle, TaskResult, TaskSpec
+from evalx.model import EndpointHandle, EndpointSpec, Handle, Metric, Outcome, TaskHandle, TaskResult, TaskSpec
 
 UNDER_WAY = 0.4
 """Seconds that the call takes which the signal interrupts."""
@@ -59,6 +59,8 @@ class SignalCloud:
     @hookimpl
     def collect(self, run: RunContext, handle: TaskHandle) -> TaskResult | None:
         self._reach("collect", handle.spec)
+        if os.environ.get("SIGNAL_SCORES"):
+            return TaskResult(handle.spec, Outcome.PASSED, (Metric("accuracy", 0.5),))
         over = self.stage == "cleanup" and handle.spec.name == "b"
         return run.result(handle.spec, exit_code=1) if over else None
 

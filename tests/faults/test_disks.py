@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults.disks.__main__ import COMPILER, ROOT
 
 pytestmark = pytest.mark.enable_socket
 
@@ -125,3 +128,14 @@ def test_state_that_is_read_only(lab: Any, small_disk: Path) -> None:
     done = lab.evalx("run", name)
     assert done.code == 70 and len(errors(done)) == 1 and "hint:" in done.err
     assert lab.begun() == ["first"] and not lab.alive()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(COMPILER is None, reason="what makes writes fail is in C, and there is no compiler")
+def test_writes_that_fail_in_their_turn() -> None:
+    """A sample. All of them: python -m tests.faults.disks"""
+    command = [sys.executable, "-m", "tests.faults.disks", "--every", "53", "--kind", "full", "--kind", "once"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["bad"] == 0 and summary["struck"] >= 10, done.stdout

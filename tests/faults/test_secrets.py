@@ -136,6 +136,27 @@ def test_nothing_that_evalx_writes_holds_a_secret(evalx: Watched, canaries: dict
     assert codes["logs last"] == codes["status last"] == codes["report last -o report.html"] == codes["export last --to json"] == 0, codes
 
 
+def test_a_secret_that_a_config_holds_itself(evalx: Watched, tmp_path: Path) -> None:
+    """`lit:` says that it is meant so. It is in the user's config, and in the database, from which a run is resumed; nowhere else."""
+    (tmp_path / "policy.yaml").write_text("scores:\n  good: {accuracy: {min: 0.1}}\n")
+    found = {name: canary(name) for name in ("MY_TOKEN", "MY_KEY", "MY_PASSWORD", "MY_SECRET")}
+    config(tmp_path, execution={"endpoints": "shared"}, target={})
+    tree = json.loads((tmp_path / "c.yaml").read_text())
+    argv = tree["deployment"]["argv"]
+    tree["evaluation"]["env_vars"] = {name: f"lit:{value}" for name, value in found.items()}
+    tree["deployment"] |= {"env": tree["evaluation"]["env_vars"], "argv": [*argv[:5], ",".join(found), *argv[6:]]}
+    for each in tree["evaluation"]["tasks"]:
+        each["harness_config"]["command"][3] = ",".join(found)
+    (tmp_path / "c.yaml").write_text(json.dumps(tree))
+    codes = {look: evalx(*look.split()) for look in ("run c.yaml --display plain -vv", *LOOKS)}
+    texts = [(name, data) for name, data in evalx.everything() if name != "c.yaml" and not name.startswith("state/evalx.db")]
+    assert list(leaks(found, texts)) == []
+    written = {name.rpartition("/")[2]: data for name, data in texts}
+    assert b"<MY_TOKEN>" in written["plan.json"] and b"<MY_TOKEN>" in written["config.yaml"]
+    assert b"***" in written["output.log"] and b"not set" not in written["output.log"]
+    assert codes["logs last"] == codes["report last -o report.html"] == codes["compare last last"] == 0, codes
+
+
 def test_the_search_finds_what_is_not_taken_out(
     evalx: Watched, canaries: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -577,6 +577,16 @@ def test_a_store_that_fails_at_any_write_stops_the_run_and_leaves_nothing(
         assert not world.created
 
 
+def test_a_folder_for_logs_that_cannot_be_made_is_no_failure(bench: Bench, world: World) -> None:
+    def block(event: Event) -> None:
+        with suppress(FileExistsError):
+            (bench.run.directory / "endpoints").touch(exist_ok=False)
+
+    bench.recorder.react = block
+    done = bench.go(*pairs("a"))
+    assert done.fatal is None and not world.alive and bench.outcomes() == {"a": Outcome.PASSED}
+
+
 def test_a_run_taken_over_by_another_process_is_left_alone(bench: Bench, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from evalx.store import Journal
 

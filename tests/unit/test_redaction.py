@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from evalx import redaction
-from evalx.redaction import forget, hold, mask_files, redact, redacted, refer
+from evalx.redaction import forget, hold, mask_files, redact, redacted, refer, without_literals
 
 VALUE = "s3cret/välue+1?"
 
@@ -182,3 +182,18 @@ def test_a_file_that_cannot_be_masked_does_not_spare_the_others(tmp_path: Path, 
         (tmp_path / name).write_text("secret-value")
     mask_files(tmp_path)
     assert {path.name for path in tmp_path.iterdir() if "*" in path.read_text()} == {"a", "c"}
+
+
+def test_what_a_config_holds_itself_under_the_name_of_a_secret() -> None:
+    variables = {
+        "MY_TOKEN": "lit:first-secret",
+        "MY_KEY": {"value": "lit:second-secret"},
+        "TOKENIZER": "lit:meta/model-8b",
+        "A_KEY": "host:B",
+    }
+    tasks = [{"env": {"DB_PASSWORD": "third-secret"}}]
+    refer({"evaluation": {"env_vars": variables, "tasks": tasks}, "MY_SECRET": "no variable"})
+    text = "first-secret second-secret third-secret meta/model-8b host:B no variable"
+    assert redact(text) == without_literals(text) == "<MY_TOKEN> <MY_KEY> <DB_PASSWORD> meta/model-8b host:B no variable"
+    forget()
+    assert redact(text) == without_literals(text) == text

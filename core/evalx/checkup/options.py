@@ -13,7 +13,7 @@ import attrs
 
 from evalx.checkup.candidates import Problem
 from evalx.checkup.loading import place
-from evalx.config.secrets import looks_secret
+from evalx.redaction import looks_secret
 
 PLAIN = (bool, int, float, str, Path, dict, list, type(None))
 TYPES = "bool, int, float, str, Path, Literal, Enum, Any, list, tuple[X, ...], Mapping[str, X], unions of these, and attrs classes"

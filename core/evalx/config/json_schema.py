@@ -18,9 +18,9 @@ import attrs
 
 from evalx import catalog
 from evalx.config.schema import Sections
-from evalx.config.secrets import ENVIRONMENTS
 from evalx.config.sections import EXECUTORS
 from evalx.exporters.loading import GROUP as EXPORTERS
+from evalx.redaction import ENVIRONMENTS
 
 Schema = dict[str, Any]
 

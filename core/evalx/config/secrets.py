@@ -7,25 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from evalx.config.source import KeyPath
-
-ENVIRONMENTS = frozenset({"env", "envs", "env_vars"})
-"""Keys whose mappings are environment variables, wherever they stand."""
+from evalx.redaction import ENVIRONMENTS, looks_secret
 
 HARNESS_SECTIONS = frozenset({"harness_config", "nemo_evaluator_config", "overrides"})
 """Keys whose content is the harness's own configuration."""
 
-_SECRET_VARIABLE = re.compile(r"TOKEN(?!IZER|S\b|S_)|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL|_KEY$")
-_ABOUT_SECRET = re.compile(r"_(NAME|REF|FILE|PATH|URL)S?$")
 _SECRET_FIELD = re.compile(r"(^|[_.])(api_?key|access_key|private_key|token|password|passwd|secret)$")
 _ENVIRONMENT_REFERENCE = re.compile(r"\$\{\s*oc\.env\s*:\s*['\"]?([A-Za-z0-9_]+)")
 _VARIABLE_NAME = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 _HARMLESS = re.compile(r"|[-+]?\d+(\.\d+)?|true|false|null|none", re.IGNORECASE)
 _REFERENCE = re.compile(r"(host|secret|lit):.*", re.DOTALL)
-
-
-def looks_secret(name: str) -> bool:
-    """Whether an environment variable or key of that name usually holds a secret."""
-    return bool(_SECRET_VARIABLE.search(name.upper())) and not _ABOUT_SECRET.search(name.upper())
 
 
 def environments(tree: Any, at: KeyPath = ()) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:

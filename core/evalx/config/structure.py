@@ -19,9 +19,9 @@ from typing import Any, Literal, TypeVar, Union
 
 import attrs
 
-from evalx.config.secrets import looks_secret
 from evalx.config.source import KeyPath, dotted
 from evalx.errors import ConfigError, ConfigErrors
+from evalx.redaction import looks_secret
 
 T = TypeVar("T")
 MISSING = "???"

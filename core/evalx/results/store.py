@@ -9,6 +9,7 @@ from typing import Any
 
 from evalx.errors import RunDamaged, StoreError
 from evalx.model import TaskResult
+from evalx.redaction import without_literals
 from evalx.results.files import artifact
 
 RESULT_FILE = "result.json"
@@ -22,7 +23,7 @@ def write_result(directory: Path, result: TaskResult) -> None:
     text = json.dumps({"schema": SCHEMA, "result": to_json(result)}, indent=1, ensure_ascii=False, allow_nan=False)
     temporary = directory / f".{RESULT_FILE}.{os.getpid()}.tmp"
     try:
-        _write(temporary, text)
+        _write(temporary, without_literals(text))
         temporary.replace(directory / RESULT_FILE)
         _sync_folder(directory)
     except OSError as error:

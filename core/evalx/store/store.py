@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -14,6 +15,7 @@ from evalx import failpoints, processes
 from evalx.errors import RunNotFound, StoreError
 from evalx.model import Event, RunPlan
 from evalx.places import DATABASE, state_directory
+from evalx.redaction import refer, without_literals
 from evalx.store import lease, records
 from evalx.store.database import Database
 from evalx.store.journal import Journal
@@ -55,12 +57,15 @@ class Store:
     def create(self, plan: RunPlan, directory: Path, config_yaml: str) -> Journal:
         """Begin a run: its record, its tasks, the lease, and plan.json and config.yaml in its directory; all of it or nothing.
 
+        Secrets that the plan itself holds (`lit:…`) are in its record, without which it could not be resumed, and not in the files.
         directory: the run's own; made if missing. Raises StoreError, also if another run's plan is in that directory.
         """
         run_id, now, packed = plan.run_id, self.now(), dumps(plan)
         run = (run_id, str(directory.absolute()), plan.executor, RunState.PLANNED, Cleanliness.CLEAN, plan.created or now, now, packed)
         tasks = [(run_id, task.index, dumps(task), TaskState.PENDING, task.attempt) for task in plan.tasks]
-        with _new_files(directory, {"plan.json": packed + "\n", "config.yaml": config_yaml}), self.transaction() as db:
+        refer(json.loads(packed))
+        files = {"plan.json": without_literals(packed) + "\n", "config.yaml": without_literals(config_yaml)}
+        with _new_files(directory, files), self.transaction() as db:
             db.execute(
                 "INSERT INTO runs (run_id, directory, executor, state, cleanliness, created, updated, plan) VALUES (?,?,?,?,?,?,?,?)", run
             )

@@ -27,13 +27,13 @@ from urllib.parse import quote
 import attrs
 import pytest
 
-from evalx.config.secrets import looks_secret
 from evalx.errors import ConfigErrors, EvalxError
 from evalx.exporters.account import RunAccount, account_of
 from evalx.exporters.loading import load_exporter
 from evalx.exporters.running import export
 from evalx.hookspecs import API_VERSION
 from evalx.model import EndpointSpec, Metric, Outcome, RunPlan, TaskResult, TaskSpec
+from evalx.redaction import looks_secret
 from evalx.serial import to_json
 
 Scores = Mapping[tuple[str, str], float]

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from evalx.config.env import parse_env
-from evalx.config.secrets import environments, literal_secrets, looks_secret, resolved_secrets
+from evalx.config.secrets import environments, literal_secrets, resolved_secrets
 from evalx.config.source import dotted
 from evalx.errors import ConfigError
 from evalx.model import Secret
+from evalx.redaction import looks_secret
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from evalx import catalog
 from evalx.config.env import parse_env
 from evalx.config.json_schema import _object, config_schema
 from evalx.config.schema import Evaluation, Plugins, Target
-from evalx.config.secrets import ENVIRONMENTS
 from evalx.config.sections import EXECUTORS
 from evalx.config.source import dotted, parse_document, read_document
 from evalx.config.structure import Reader
 from evalx.errors import ConfigError, PluginError
+from evalx.redaction import ENVIRONMENTS
 
 SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
 SHOWN = [block for page in pages() for block in blocks(page) if block.language == "yaml" and block.title]

@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 from evalx.config.importing.tree import Kind, Work, leaves
-from evalx.config.secrets import ENVIRONMENTS, literal_secrets
+from evalx.config.secrets import literal_secrets
 from evalx.config.source import KeyPath, dotted
+from evalx.redaction import ENVIRONMENTS
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 FROM_ENVIRONMENT = re.compile(r"\$\{oc\.env:\s*([A-Za-z_][A-Za-z0-9_]*)\s*(,[^}]*)?\}")
