@@ -11,6 +11,7 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Any, TypeVar
 
 from evalx.errors import DeadlineExceeded, EvalxError, PluginError, TransientError
@@ -41,6 +42,7 @@ class Calls:
         self._may_go_on = asyncio.Event()
         self._may_go_on.set()
         self._under_way: dict[asyncio.Future[Any], str] = {}
+        self._asleep: set[asyncio.Future[None]] = set()
         if stopping.is_set():
             self._stop.set_result(None)
 
@@ -53,6 +55,8 @@ class Calls:
         self._stopping.set()
         if not self._stop.done():
             self._stop.set_result(None)
+            for sleeper in self._asleep:
+                _wake(sleeper)
 
     async def hold(self, seconds: float) -> bool:
         """Let no call begin any more, and wait for those under way; whether all were over in that time. A look that changes nothing is
@@ -70,10 +74,30 @@ class Calls:
 
     async def pause(self, seconds: float) -> None:
         """Wait. Raises Stopped as soon as the run is stopped."""
-        await asyncio.wait({self._stop}, timeout=max(seconds, 0.0))
+        await self._sleep(seconds)
         await self._may_go_on.wait()
         if self.stopped:
             raise Stopped
+
+    async def _sleep(self, seconds: float, until: asyncio.Future[Any] | None = None) -> None:
+        """Wait so long at most, until the run is stopped, or until that future is done.
+
+        Not with `asyncio.wait` on the one future of the stop: each call would look through the callbacks of all others.
+        """
+        loop = asyncio.get_running_loop()
+        sleeper: asyncio.Future[None] = loop.create_future()
+        wake = partial(_wake, sleeper)
+        timer = loop.call_later(0.0 if self.stopped else max(seconds, 0.0), wake)
+        self._asleep.add(sleeper)
+        if until is not None:
+            until.add_done_callback(wake)
+        try:
+            await sleeper
+        finally:
+            timer.cancel()
+            self._asleep.discard(sleeper)
+            if until is not None:
+                until.remove_done_callback(wake)
 
     async def work(self, what: str, call: Callable[[], T], deadline: float, on_retry: Callable[[TransientError], None] | None = None) -> T:
         """The call's result; transient errors are retried until the deadline (loop time).
@@ -101,8 +125,7 @@ class Calls:
         if self.stopped:
             raise Stopped
         running, future = self._begin(what, call)
-        either: set[asyncio.Future[Any]] = {future, self._stop}
-        await asyncio.wait(either, timeout=max(deadline - now(), 0.0), return_when=asyncio.FIRST_COMPLETED)
+        await self._sleep(deadline - now(), future)
         if not future.done():
             self._give_up(what, running)
             await asyncio.wait({future}, timeout=STOP_GRACE)
@@ -152,6 +175,11 @@ class Calls:
         if now() + delay >= deadline:
             raise DeadlineExceeded(f"{what}: gave up, last error: {error}", error.hint) from error
         return delay
+
+
+def _wake(sleeper: asyncio.Future[None], _done: object = None) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)
 
 
 def now() -> float:

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -90,7 +90,11 @@ def forget() -> None:
 
 def redact(text: str) -> str:
     """The text with secrets replaced by their names, and passwords in URLs by asterisks."""
-    for name, value in _secrets():
+    return _without(text, _secrets())
+
+
+def _without(text: str, secrets: Sequence[tuple[str, str]]) -> str:
+    for name, value in secrets:
         for form in _forms(value):
             if form in text:
                 text = text.replace(form, f"<{name}>")
@@ -108,12 +112,16 @@ def without_literals(text: str) -> str:
 
 def redacted(data: Any) -> Any:
     """Plain data with `redact` applied to every string in it, and bytes that are no text made printable."""
+    return _all_without(data, _secrets())
+
+
+def _all_without(data: Any, secrets: Sequence[tuple[str, str]]) -> Any:
     if isinstance(data, str):
-        return redact(data.encode("utf-8", "backslashreplace").decode())
+        return _without(data.encode("utf-8", "backslashreplace").decode(), secrets)
     if isinstance(data, Mapping):
-        return {redacted(key): redacted(value) for key, value in data.items()}
+        return {_all_without(key, secrets): _all_without(value, secrets) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [redacted(item) for item in data]
+        return [_all_without(item, secrets) for item in data]
     return data
 
 
@@ -122,10 +130,15 @@ def mask_files(folder: Path, pattern: str = "**/*") -> None:
 
     Links are not followed, and what has a second name elsewhere is left alone, as is what cannot be written.
     """
-    forms = sorted({form.encode("utf-8", "surrogateescape") for _, value in _secrets() for form in _forms(value)})
+    forms = _forms_of(tuple(value for _, value in _secrets()))
     for path in folder.glob(pattern) if forms else ():
         with suppress(OSError):
             _mask(path, forms)
+
+
+@lru_cache(maxsize=4)
+def _forms_of(values: tuple[str, ...]) -> list[bytes]:
+    return sorted({form.encode("utf-8", "surrogateescape") for value in values for form in _forms(value)})
 
 
 def _mask(path: Path, forms: list[bytes]) -> None:
@@ -148,11 +161,17 @@ def _mask(path: Path, forms: list[bytes]) -> None:
 
 def _secrets() -> list[tuple[str, str]]:
     """Names and values, the longest first: one may be a part of another."""
-    found = [(name, value) for name, value in os.environ.items() if name in _referred or _SECRET_NAME.search(name)]
-    in_urls = ((name, _URL_PASSWORD.match(value)) for name, value in os.environ.items() if "://" in value)
+    variables = list(os.environ.items())
+    found = [(name, value) for name, value in variables if name in _referred or _says_secret(name)]
+    in_urls = ((name, _URL_PASSWORD.match(value)) for name, value in variables if "://" in value)
     found += [(name, unquote(url[2])) for name, url in in_urls if url]
     found += [(name, value) for value, name in (_held | _literals).items()]
     return sorted((pair for pair in found if len(pair[1]) >= SHORTEST_SECRET), key=lambda pair: -len(pair[1]))
+
+
+@lru_cache(maxsize=512)
+def _says_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
 
 
 @lru_cache(maxsize=512)

@@ -6,6 +6,9 @@ must follow one another), until all is proven gone, and of the whole process, st
 list calls a second, calls in all; the median time from Ready to the job's creation; the CPU seconds that the emulator, its model
 servers and its jobs took of the same cores; and how the seconds until all tasks are scored compare with those of a bare script on the SDK
 (bare_sdk.py, in a workspace like it, right after it), which says what these cores can do with so many real processes.
+
+An endpoint is a process of its own, but a cheap one: a shell, for which one server answers (small_server.py). So what is measured is
+evalx and the platform, and not how long an interpreter takes to start. A job is evalx's real script around the shell's `sleep`.
 """
 
 from __future__ import annotations
@@ -19,8 +22,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from small_server import CLIENT
 
 from evalx_lepton.emulator import Emulator, EmulatorSettings
 from evalx_lepton.emulator.settings import ImageRule, NodeGroup, Shape
@@ -62,11 +69,11 @@ def main() -> None:
 def measure(tasks: int, shared: bool) -> tuple[str, ...]:
     before = sum(os.times()[:4])
     with tempfile.TemporaryDirectory() as folder:
-        with Emulator(settings()) as emulator:
+        with workspace() as emulator:
             wall, usage, run = evalx(Path(folder), tasks, shared, emulator)
             calls = emulator.calls
         others = sum(os.times()[:4]) - before - usage.ru_utime - usage.ru_stime
-        with Emulator(settings()) as emulator:
+        with workspace() as emulator:
             bare = bare_script(tasks, 1 if shared else tasks, emulator)
         events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     cpu = usage.ru_utime + usage.ru_stime
@@ -98,11 +105,30 @@ def bare_script(tasks: int, endpoints: int, emulator: Emulator) -> float:
     return seconds
 
 
-def settings() -> EmulatorSettings:
+@contextmanager
+def workspace() -> Iterator[Emulator]:
+    """An emulated workspace, with a host for its model servers."""
+    with tempfile.TemporaryDirectory() as folder, model_servers(folder), Emulator(settings(folder)) as emulator:
+        yield emulator
+
+
+@contextmanager
+def model_servers(folder: str) -> Iterator[None]:
+    """The host that answers for endpoints, from when it is ready."""
+    with subprocess.Popen([sys.executable, "-I", "-S", str(SERVER), folder], stdout=subprocess.PIPE) as host:
+        try:
+            assert host.stdout is not None and host.stdout.readline(), "the host of the model servers did not start"
+            yield
+        finally:
+            host.kill()
+
+
+def settings(servers: str) -> EmulatorSettings:
+    """servers: the folder of the host that answers for endpoints."""
     shape = Shape("cpu.small", 1, 4096)
     return EmulatorSettings(
         images=(
-            ImageRule("server*", command=(sys.executable, "-I", "-S", str(SERVER), "{port}", "{served_model_name}")),
+            ImageRule("server*", command=(*CLIENT, servers, "{port}", "{served_model_name}")),
             ImageRule("job*"),
         ),
         node_groups=(NodeGroup("ng", "ng"),),

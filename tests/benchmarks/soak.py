@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from lepton_run import RESULTS, SERVER, settings
+from lepton_run import RESULTS, SERVER, workspace
 
 from evalx_lepton.emulator import Emulator
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--lepton", action="store_true", help="in an emulated workspace")
     chosen = parser.parse_args()
     print(LINE.format("scored", "s", "cpu s", "MB", "threads", "files", "calls"))
-    with tempfile.TemporaryDirectory() as folder, Emulator(settings()) if chosen.lepton else nullcontext() as emulator:
+    with tempfile.TemporaryDirectory() as folder, workspace() if chosen.lepton else nullcontext() as emulator:
         watch(Path(folder), chosen.tasks, emulator)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from typing import Any
 
 import pytest
@@ -18,6 +21,7 @@ from evalx.errors import AuthError, EvalxError, PluginError, TransientError
 from evalx_lepton import sdk, states
 from evalx_lepton.listing import SHARED, Departures, Listing
 from evalx_lepton.problems import Conflict, NotFound, Refused, of_status, retry_after, translate
+from evalx_lepton.reading import endpoint_view
 from evalx_lepton.sdk import Credentials, Workspace, unknown
 from evalx_lepton.views import Endpoint, Snapshot
 
@@ -131,6 +135,65 @@ class TestListings:
         monkeypatch.setattr(sdk, "PAGE", 2)
         items = [{"metadata": {"id": f"evalx-{n}"}} for n in range(2)]
         assert len(answering(lambda *_: (200, items, {})).jobs("evalx", archived=True).items) == 2
+
+    def test_an_answer_that_is_the_last_one_is_not_read_again(self, answering: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        items = [deployment("a")]
+        workspace = answering(lambda method, path: on_deployments(items)(method, path))
+        assert not workspace.new_api  # asked with the first listing, unless it is known
+        read: list[str] = []
+        monkeypatch.setattr(sdk, "endpoint_view", lambda item: read.append(item.metadata.id_) or endpoint_view(item))
+        assert workspace.endpoints() == workspace.endpoints()
+        assert read == ["a"]
+        items.append(deployment("b"))
+        assert set(workspace.endpoints().items) == {"a", "b"}
+        del items[0]
+        assert set(workspace.endpoints().items) == set(workspace.endpoints().items) == {"b"}
+        assert read == ["a", "a", "b", "b"]
+
+    def test_an_error_between_two_equal_answers_is_an_error(self, answering: Any) -> None:
+        answers = iter([(200, [deployment("a")], {}), (503, {}, {}), (200, [deployment("a")], {})])
+        workspace = answering(lambda _, path: next(answers) if path == "/deployments" else None)
+        first = workspace.endpoints()
+        with pytest.raises(TransientError):
+            workspace.endpoints()
+        assert workspace.endpoints() == first
+
+    def test_several_pages_are_read_although_the_first_is_the_last_one(self, answering: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sdk, "PAGE", 1)
+        jobs = [{"metadata": {"id": f"n{i}", "name": "n"}, "spec": {}, "status": {"state": "Running"}} for i in range(2)]
+
+        def answer(_: str, path: str) -> Answer | None:
+            page = int(path.partition("&page=")[2][0]) if path.startswith("/jobs") else 0
+            return (200, {"jobs": jobs[page - 1 : page]}, {}) if page else None
+
+        workspace = answering(answer)
+        assert len(workspace.jobs("n", archived=False).named("n")) == 2
+        jobs.pop()
+        assert len(workspace.jobs("n", archived=False).named("n")) == 1
+
+
+class TestSparing:
+    def test_what_leptonai_itself_imports_is_left_out_until_somebody_wants_it(self) -> None:
+        code = """
+import sys
+from evalx_lepton.sdk import spare_client
+spare_client()
+from leptonai.api.v2.client import APIClient
+assert not {"fastapi", "leptonai.client"} & set(sys.modules), "left out"
+from leptonai import Client
+import leptonai
+print(Client.__module__, leptonai.__version__, leptonai.api.v2.client.APIClient is APIClient)
+"""
+        told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        assert told == ["leptonai.client", metadata.version("leptonai"), "True"]
+
+    def test_proxies_and_certificates_of_the_environment_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+        monkeypatch.setenv("NO_PROXY", "inside.test")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/certificates.pem")
+        sessions = [Workspace(Credentials("ws", TOKEN, f"https://{host}/api"))._client._session for host in ("outside.test", "inside.test")]
+        assert [session.proxies.get("https") for session in sessions] == ["http://127.0.0.1:9", None]
+        assert {session.verify for session in sessions} == {"/certificates.pem"}
 
 
 class TestErrors:

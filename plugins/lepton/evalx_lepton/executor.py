@@ -37,11 +37,10 @@ THREADS = 32
 PLACE = "http://endpoint.invalid"
 """Stands for the address of an endpoint that is not deployed yet."""
 
-FIRST_TICK, LONGEST_TICK = 0.35, 3.0
-"""Seconds between two looks at a resource: at first, and after some minutes."""
+FIRST_TICK, LONGEST_TICK, PATIENCE = 0.2, 3.0, 0.02
+"""Seconds between two looks at a resource: at least, and at most; in between this part of the time for which it has been waited."""
 
-
-LOOK = 0.004
+LOOK = 0.002
 """Seconds of the interval for each resource of a large run, so that looking at all of them leaves time for everything else."""
 
 
@@ -141,7 +140,7 @@ class LeptonExecutor:
     def poll_interval(self, run: RunContext, handle: Handle, age: float) -> float:
         """A look costs little, since all share one listing; so the interval is the run's, and the listing's age follows it."""
         looked_at = max(len(run.plan.endpoints), len(run.plan.tasks))
-        tick = min(max(FIRST_TICK, looked_at * LOOK) + age / 50, LONGEST_TICK)
+        tick = min(max(FIRST_TICK, looked_at * LOOK, age * PATIENCE), LONGEST_TICK)
         self._ticks[handle.resource] = tick
         return tick
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import email.utils
 import hashlib
+import importlib.util
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +25,7 @@ from evalx.redaction import hold
 from evalx_lepton.happenings import Happening, container_ends, ended, happenings, warnings
 from evalx_lepton.problems import LOGIN, NoCredentials, NotFound, Refused, of_status, translated, validation
 from evalx_lepton.reading import endpoint_view, item_id, job_view, read_all, snapshot
-from evalx_lepton.views import Endpoint, Job, Reason, Snapshot, StoredSecret
+from evalx_lepton.views import Endpoint, Job, Reason, Snapshot, StoredSecret, View
 
 T = TypeVar("T")
 
@@ -46,6 +49,10 @@ TAIL_SPAN, CLOCKS = 24 * 3600 * 10**9, 60 * 10**9
 ALIVE, ALIVE_AND_ARCHIVED = "alive_only", "alive_and_archive"
 
 
+class _Unchanged(Exception):
+    """A listing's answer is, byte by byte, what it was the last time."""
+
+
 @frozen
 class Credentials:
     """Of a workspace that is not the one the SDK finds by itself."""
@@ -61,6 +68,23 @@ def installed() -> str:
         return metadata.version("leptonai")
     except metadata.PackageNotFoundError:
         raise PluginError("the Lepton executor needs leptonai, which is not installed", INSTALL) from None
+
+
+def spare_client() -> None:
+    """Let `import leptonai.api…` leave out what `leptonai` itself imports: a client for endpoints' own APIs, with fastapi and httpx, which
+    takes twice as long as all the rest. Whoever asks for something of `leptonai` itself still gets it, and all of that with it."""
+    spec = importlib.util.find_spec("leptonai")
+    if "leptonai" in sys.modules or spec is None or spec.loader is None:
+        return
+    package, loader = importlib.util.module_from_spec(spec), spec.loader
+
+    def complete(name: str) -> Any:
+        if package.__dict__.pop("__getattr__", None) is not None:
+            loader.exec_module(package)
+        return getattr(package, name)
+
+    package.__dict__["__getattr__"] = complete
+    sys.modules["leptonai"] = package
 
 
 def check_installed() -> None:
@@ -80,11 +104,13 @@ class Workspace:
         check_installed()
         self._local = threading.local()
         self._ahead = 0.0
+        self._listings: dict[str, tuple[bytes, Snapshot[Any]]] = {}
         self._client = self._connect(credentials, width)
         self._token = str(self._client.auth_token)
         hold("the workspace's token", self._token)
 
     def _connect(self, credentials: Credentials | None, width: int) -> Any:
+        spare_client()
         from leptonai.api.v2.client import APIClient
         from requests.adapters import HTTPAdapter
 
@@ -95,6 +121,7 @@ class Workspace:
         client._timeout = TIMEOUTS
         session = client._session
         session.auth = lambda request: request  # or an entry of ~/.netrc would replace the token
+        _settle_environment(session, str(client.url))
         session.hooks["response"].append(self._remember)
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=width))
@@ -104,6 +131,13 @@ class Workspace:
         self._local.response, self._local.date = response, response.headers.get("Date")
         with suppress(TypeError, ValueError):
             self._ahead = email.utils.parsedate_to_datetime(response.headers.get("Date")).timestamp() - time.time()
+        if (digests := getattr(self._local, "digests", None)) is not None and response.status_code == 200:
+            digests.append(hashlib.sha256(response.content).digest())
+            if digests == [self._local.known]:
+                raise _Unchanged  # out of the SDK's call, before it reads all items again
+            with suppress(ValueError):
+                content = response.json()
+                response.json = lambda: content  # asked for by the SDK, and then by _raw
 
     def now(self) -> float:
         """Seconds since the epoch by the platform's clock, in whose time its logs are: that of this machine may be wrong, or be set."""
@@ -199,7 +233,7 @@ class Workspace:
             views = [view for item, view in read if not (item.spec and item.spec.is_pod)]
             return snapshot(views, self._raw(), [item_id(item) for item, _ in read])
 
-        return self._do("list endpoints", ask)
+        return self._listed("list endpoints", "endpoints", ask)
 
     def delete_endpoint(self, name: str) -> None:
         """Raises NotFound if it is gone already."""
@@ -247,7 +281,8 @@ class Workspace:
 
     def jobs(self, part_of_name: str, *, archived: bool) -> Snapshot[Job]:
         """All jobs whose name contains that, by name. archived: also those that are over for so long that Lepton has put them away."""
-        return self._do("list jobs", lambda: self._jobs(part_of_name, ALIVE_AND_ARCHIVED if archived else ALIVE))
+        mode = ALIVE_AND_ARCHIVED if archived else ALIVE
+        return self._listed("list jobs", f"{mode} {part_of_name}", lambda: self._jobs(part_of_name, mode))
 
     def _jobs(self, part_of_name: str, mode: str) -> Snapshot[Job]:
         views: dict[str, Job] = {}
@@ -325,6 +360,23 @@ class Workspace:
         finally:
             self._local.response = None  # else each thread would hold on to a listing of megabytes
 
+    def _listed(self, what: str, key: str, ask: Callable[[], Snapshot[View]]) -> Snapshot[View]:
+        """What `ask` finds, or what it found the last time if the platform answers with the same bytes. key: tells listings apart; one of
+        several pages is always read."""
+        return self._do(what, lambda: self._unless_known(key, ask))
+
+    def _unless_known(self, key: str, ask: Callable[[], Snapshot[View]]) -> Snapshot[View]:
+        self._local.known, known = self._listings.get(key, (b"", Snapshot()))
+        self._local.digests = digests = list[bytes]()
+        try:
+            found = ask()
+        except _Unchanged:
+            return known
+        finally:
+            self._local.digests = None
+        self._listings[key] = (digests[0] if len(digests) == 1 else b"", found)
+        return found
+
     def _raw(self) -> list[Any]:
         """The items of the listing that this thread has just read, before the SDK took out what it cannot read."""
         content = self._local.response.json()
@@ -332,6 +384,16 @@ class Workspace:
         if not isinstance(items, list):
             raise TypeError("not a list")
         return items
+
+
+def _settle_environment(session: Any, url: str) -> None:
+    """Take proxies and certificates from the environment once, not with every call as requests does: that is a sixth of a call's cost."""
+    import requests
+
+    session.proxies = requests.utils.get_environ_proxies(url)
+    if session.verify is True:
+        session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    session.trust_env = False
 
 
 def _client(make: Callable[..., Any], arguments: Sequence[str]) -> Any:
@@ -346,6 +408,7 @@ def _client(make: Callable[..., Any], arguments: Sequence[str]) -> Any:
 
 def problems_of(kind: str, body: Mapping[str, Any]) -> list[str]:
     """What the SDK's own types say of an `endpoint` or `job` body: mistakes, and fields that it would drop without a word."""
+    spare_client()
     from leptonai.api.v2.deployment import normalize_endpoint_authentication_payload
     from leptonai.api.v2.job_validation import validate_job_create
     from leptonai.api.v2.types.deployment import LeptonDeployment
@@ -364,6 +427,7 @@ def problems_of(kind: str, body: Mapping[str, Any]) -> list[str]:
 
 def problems_on_new_api(body: Mapping[str, Any]) -> list[str]:
     """What an endpoint's body holds that the `/endpoints` routes cannot express."""
+    spare_client()
     from leptonai.api.v2.translation import legacy_to_http_endpoint
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,7 +38,7 @@ async def create(call: Call) -> Any:
     space.note(call.user, "create", f"endpoint/{name}")
     space.endpoints[name] = endpoint  # from now on others see it, while its port is being opened
     await endpoint.proxy.open()
-    space.advance()
+    space.advance_endpoint(endpoint, time.monotonic())
     answer = space.family.render(endpoint)
     if generated:
         answer["spec"] = endpoint.spec
@@ -75,7 +76,7 @@ async def delete(call: Call) -> Any:
     endpoint = _find(call)
     call.workspace.note(call.user, "delete", f"endpoint/{endpoint.name}")
     endpoint.delete()
-    call.workspace.advance()
+    call.workspace.advance_endpoint(endpoint, time.monotonic())
     return {}
 
 

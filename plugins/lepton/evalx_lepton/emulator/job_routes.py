@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +44,7 @@ async def create(call: Call) -> Any:
     space.note(call.user, "create", f"job/{job.id}")
     space.jobs[job.id] = job
     space.wake()
-    space.advance()
+    space.advance_job(job, time.monotonic())
     return as_json(job.render(), 201)
 
 
@@ -70,7 +71,7 @@ async def delete(call: Call) -> Any:
         del call.workspace.archive[job.id]
     else:
         job.delete()
-        call.workspace.advance()
+        call.workspace.advance_job(job, time.monotonic())
     return {}
 
 

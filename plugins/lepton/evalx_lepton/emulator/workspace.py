@@ -122,19 +122,27 @@ class Workspace:
         """Do what is due by now."""
         now = time.monotonic()
         for endpoint in list(self.endpoints.values()):
-            endpoint.advance(now)
-            if endpoint.is_gone:
-                self._forget_endpoint(endpoint)
+            self.advance_endpoint(endpoint, now)
         for job in list(self.jobs.values()):
-            if not job.is_final:
-                job.advance(now)
-                self._forget_job(job)
+            self.advance_job(job, now)
         if now >= self._ends_due:
             self._ends_due = now + LOOK_AT_ENDS
             self._archive_old_jobs()
         if now >= self._logs_due:
             self._logs_due = now + LOOK_AT_LOGS
             self.collect_logs(log for log in self._live_logs() if not log.closed)
+
+    def advance_endpoint(self, endpoint: Endpoint, now: float) -> None:
+        """Do what is due with this one. now: monotonic."""
+        endpoint.advance(now)
+        if endpoint.is_gone and self.endpoints.get(endpoint.name) is endpoint:
+            self._forget_endpoint(endpoint)
+
+    def advance_job(self, job: Job, now: float) -> None:
+        """Do what is due with this one. now: monotonic."""
+        if not job.is_final:
+            job.advance(now)
+            self._forget_job(job)
 
     def listening(self) -> set[int]:
         """Ports that somebody listens on; one look serves a tick."""
