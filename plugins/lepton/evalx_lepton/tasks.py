@@ -23,6 +23,7 @@ from evalx_lepton.job import frame_key, job_command, location
 from evalx_lepton.listing import Departures
 from evalx_lepton.ownership import is_ours
 from evalx_lepton.problems import Conflict, NotFound, Refused
+from evalx_lepton.progress import Progress
 from evalx_lepton.states import UNHEARD_OF, Phase, is_hopeless, job_phase
 from evalx_lepton.views import Job, Reason
 
@@ -61,6 +62,7 @@ class Jobs:
         self._submitted: dict[str, float] = {}
         self._harvests: dict[str, Harvest] = {}
         self._departures = Departures()
+        self._progress = Progress(run, lambda: backend.workspace)
         self._foreign: set[str] = set()
 
     # ------------------------------------------------------------------ submit
@@ -142,6 +144,7 @@ class Jobs:
         phase = job_phase(job.state)
         if phase in _RUNNING:
             return self._waiting(handle, job, phase)
+        self._progress.forget(job)
         return self._harvested(handle, job, phase)
 
     def _find(self, handle: TaskHandle, tick: float) -> Job | None:
@@ -176,7 +179,10 @@ class Jobs:
             self._run.report(handle, "unknown", UNHEARD_OF)
         else:
             said = in_words(reasons, hint) or (NO_REASON.format(id=job.id) if late else None)
-            self._run.report(handle, job.state.lower(), said, queued=phase is Phase.WAITING)
+            done, total = (self._progress.of(handle.spec, job) if phase is Phase.UP else None) or (None, None)
+            # The log is looked at too seldom for its silence to mean that the job is stuck.
+            activity = None if done is None else int(time.monotonic())
+            self._run.report(handle, job.state.lower(), said, done, total, activity, queued=phase is Phase.WAITING)
         return None
 
     def _harvested(self, handle: TaskHandle, job: Job, phase: Phase) -> TaskResult | None:
