@@ -288,15 +288,19 @@ class Workspace:
         views: dict[str, Job] = {}
         raw: list[Any] = []
         read: list[str] = []
-        for page in range(1, MAX_PAGES):
-            found = self._client.job.list_all(job_query_mode=mode, q=part_of_name, page=page, page_size=PAGE)
-            items, known = self._raw(), len(views)
-            raw += items
+
+        def more(page: int) -> bool:
+            found, known = self._client.job.list_all(job_query_mode=mode, q=part_of_name, page=page, page_size=PAGE), len(views)
+            items = self._raw()
+            raw.extend(items)
             for item, view in read_all(found, job_view):
                 read.append(item_id(item))
                 views[view.id] = view
-            if len(items) < PAGE or len(views) == known:
-                break
+            return len(items) >= PAGE and len(views) > known
+
+        last = next((page for page in range(1, MAX_PAGES) if not more(page)), MAX_PAGES)
+        for page in range(last - 1, 0, -1):  # where a job is by now that moved to a page read before, as another one went
+            more(page)
         return snapshot([view for view in views.values() if part_of_name in view.name], raw, read)
 
     def delete_job(self, job_id: str) -> None:
