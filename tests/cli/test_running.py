@@ -73,6 +73,7 @@ def test_run_prints_scores_on_stdout_and_the_rest_on_stderr(evalx_process: Any, 
     assert f"run {run_id}: partial, 1 of 2 tasks scored, nothing left alive" in done.err
     assert f"evalx resume {run_id}" in done.err and f"evalx logs {run_id} broken" in done.err
     assert "\x1b" not in done.out + done.err
+    assert len(list(Path(lines[1].removeprefix("directory ")).glob("tasks/*/output.log.times"))) == 2
     assert not alive(run_id)
 
 

@@ -83,7 +83,8 @@ def print_summary(account: Account, *, hints: bool = True) -> None:
     if account.cost is not None and account.cost.billed:
         from evalx.cost import spent_in_words
 
-        tell(f"  cost: {clean(spent_in_words(account.cost))}")
+        for text in paragraph(f"cost: {spent_in_words(account.cost)}"):
+            tell(text)
     if account.hint:
         say("hint", account.hint)
     for name in account.left:

@@ -6,6 +6,7 @@ from attrs import define, field
 
 from evalx.logfiles import log_of
 from evalx.model import EndpointSpec, Outcome, Spec
+from evalx.reasons import apart
 from evalx.report.data import RunData
 from evalx.results import tail
 from evalx.store.states import ResourceState
@@ -16,12 +17,13 @@ LOGS_SHOWN = 50
 
 @define
 class Failure:
-    """Tasks, or endpoints, and what became of them. names: of all that share outcome and reason. skipped: the tasks of these endpoints
-    that therefore never started. log: the last lines of the first one's log. source: where that log is, in the run directory."""
+    """Tasks, or endpoints, and what became of them. names: of all that share outcome, reason and hints. skipped: the tasks of these
+    endpoints that therefore never started. log: the last lines of the first one's log. source: where that log is, in the run directory."""
 
     kind: str
     outcome: str
     reason: str
+    hints: list[str]
     names: list[str] = field(factory=list)
     skipped: list[str] = field(factory=list)
     log: list[str] = field(factory=list)
@@ -49,8 +51,8 @@ def failures(run: RunData) -> list[Failure]:
 
 
 def _add(found: dict[tuple[str, str], tuple[Failure, Spec]], kind: str, outcome: str, reason: str | None, spec: Spec) -> Failure:
-    said = reason or "no reason is known"
-    failure, _ = found.setdefault((f"{kind} {outcome}", said), (Failure(kind, outcome, said), spec))
+    whole = reason or "no reason is known"
+    failure, _ = found.setdefault((f"{kind} {outcome}", whole), (Failure(kind, outcome, *apart(whole)), spec))
     failure.names.append(spec.name)
     return failure
 

@@ -21,6 +21,7 @@ USAGE: dict[str, tuple[str, ...]] = {
     "usage_two_configs": ("run", "quickstart", "quickstart-tinyqa"),
     "usage_config_and_name": ("run", "quickstart", "--config-name", "x"),
     "usage_bad_duration": ("run", "quickstart", "--max-duration", "soon"),
+    "usage_bad_time": ("logs", "last", "--since", "yesterday"),
     "usage_bad_choice": ("run", "quickstart", "--display", "colourful"),
     "usage_negative_cost": ("run", "quickstart", "--max-cost", "-1"),
     "usage_missing_argument": ("compare", "last"),
@@ -107,6 +108,11 @@ def cleanup_that_only_lists(stage: Stage) -> Any:
 @situation
 def log_of_an_unknown_task(stage: Stage) -> Any:
     return stage.evalx("logs", finished(stage).run_id, "mth")
+
+
+@situation
+def log_whose_times_nobody_knows(stage: Stage) -> Any:
+    return stage.evalx("logs", finished(stage).run_id, "math", "--since", "1h")
 
 
 @situation

@@ -158,10 +158,11 @@ def test_many_failures_of_one_kind_are_told_once(tmp_path: Path) -> None:
     )
     for name in names[:30]:
         story.end(5, name, Outcome.FAILED, reason="exit code 1")
-    story.tell(6, "endpoint", "e", "degraded", "it died")
+    story.tell(6, "endpoint", "e", "degraded", "it died (hint: give it <more> memory)")
     for name in names[30:]:
-        story.end(7, name, Outcome.SKIPPED, reason="endpoint e: it died")
+        story.end(7, name, Outcome.SKIPPED, reason="endpoint e: it died (hint: give it <more> memory)")
     page = Page(render(story.data("failed")))
+    assert "it died Hint: give it <more> memory Never started" in page.words
     assert "task t0 and 29 more" in page.words and "Never started, because it failed: t30, t31" in page.words
     assert sum(attrs.get("class") == "failure" for _, attrs in page.elements) == 2
 
