@@ -19,15 +19,16 @@ from attrs import frozen
 from evalx import background, runs
 from evalx.background import Work
 from evalx.config import Config, load
-from evalx.cost import cost_of
 from evalx.display.model import Board
-from evalx.errors import ConfigError, ExitCode, RunInterrupted
+from evalx.errors import ConfigError, ExitCode
+from evalx.kept import Kept
 from evalx.logfiles import past_lines, wanted
 from evalx.model import Event, TaskResult
 from evalx.runs import RunSummary
-from evalx.standing import condition, exit_code, is_alive, left_alive
+from evalx.standing import condition, exit_code, is_working, kept_of, left_alive
 from evalx.store import RunRecord, Store
-from evalx.store.states import Cleanliness, RunOutcome, RunState, TaskState
+from evalx.store.states import RunState, TaskState
+from evalx.summaries import stored_summary
 
 LOOK = 0.5
 """Seconds between looks at a run that another process drives."""
@@ -49,13 +50,15 @@ class TaskStatus:
 @frozen
 class RunStatus:
     """Where a run stands. condition: `running`, `interrupted` (not over, and no process works on it) or its outcome, such as `succeeded`.
-    may_be_alive: names of what may exist at the backend. exit_code: what the command line would end with; 8 while it is running."""
+    may_be_alive: names of what may exist at the backend. exit_code: what the command line would end with; 8 while it is running. kept: the
+    endpoints that are kept now that its tasks are over."""
 
     run_id: str
     condition: str
     tasks: tuple[TaskStatus, ...]
     may_be_alive: tuple[str, ...]
     exit_code: ExitCode
+    kept: Kept | None = None
 
     @property
     def running(self) -> bool:
@@ -88,7 +91,8 @@ class Run:
                 self.cancel()
 
     def wait(self, timeout: float | None = None) -> RunSummary:
-        """The run's summary, once it is over and everything it had created is deleted. timeout: seconds; None waits as long as it takes.
+        """The run's summary, once it is over and everything it had created is deleted, but for endpoints that it was to keep (`kept`).
+        timeout: seconds; None waits as long as it takes.
 
         A task or a whole run that fails is no exception: see `RunSummary.exit_code` and each result's `outcome`. Raises TimeoutError (the
         run goes on), and RunInterrupted if the process that drove the run is gone.
@@ -100,24 +104,27 @@ class Run:
             return self._work.wait(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         with Store() as store:
-            while is_alive(store, record := store.find(self.id)):
+            while is_working(store, record := store.find(self.id)):
                 if deadline is not None and time.monotonic() >= deadline:
                     raise TimeoutError(f"run {self.id} is still running after {timeout:g} s")
                 time.sleep(LOOK)
-            return _stored_summary(store, record)
+            return stored_summary(store, record)
 
     def cancel(self, *, now: bool = False) -> RunSummary:
-        """End the run, delete everything it has created, and say how it ended. Results that are there are kept; repeatable.
+        """End the run, delete everything it has created, kept endpoints too, and say how it ended. Results that are there are kept;
+        repeatable.
 
         now: do not wait for what its tasks may still have to say, and kill the process if it is another one. Raises RunBusy if the run is
         driven on another machine.
         """
         if self._work is not None and not self._work.over:
-            return self._work.cancel(now=now)
+            summary = self._work.cancel(now=now)
+            if summary.kept is None:  # else it had its scores before it could be told
+                return summary
         with Store() as store:
             record = store.find(self.id)
             if record.state is RunState.CLOSED and not left_alive(store, record):
-                return _stored_summary(store, record)
+                return stored_summary(store, record)
         return runs.cancel(self.id, now=now)
 
     def status(self) -> RunStatus:
@@ -133,6 +140,7 @@ class Run:
                 tasks=tuple(_task_status(board, task.spec.name, task.state) for task in store.tasks(self.id)),
                 may_be_alive=tuple(resource.name for resource in left_alive(store, record)),
                 exit_code=exit_code(store, record),
+                kept=kept_of(store, record),
             )
 
     def results(self) -> tuple[TaskResult, ...]:
@@ -170,6 +178,7 @@ def run(
     fail_fast: bool = False,
     max_duration: float | None = None,
     max_cost: float | None = None,
+    keep_endpoints: float | None = None,
 ) -> Run:
     """Start a run in the background, and return as soon as it is stored and checked; nothing has been created by then.
 
@@ -178,7 +187,8 @@ def run(
     says. tasks: only these of the config's tasks. config_dir: a folder with config groups of your own. observers: objects with the hooks
     `on_event` and `finish`, called from the run's thread. display: how to show progress on stderr: `none`, `plain`, `live`, or `auto` for
     what fits. trust_commands: `pre_cmd` and `post_cmd` of the config may run. fail_fast: the first task without a score ends the run.
-    max_duration, max_cost: seconds, and an amount in the currency of `execution.prices`, that end the run.
+    max_duration, max_cost: seconds, and an amount in the currency of `execution.prices`, that end the run. keep_endpoints: seconds for
+    which the run's endpoints stay up when its tasks are over; another process then deletes them, also if this program has ended by then.
 
     Raises ConfigErrors, PluginError, AuthError or StoreError if the run cannot begin.
 
@@ -188,6 +198,7 @@ def run(
     """
     limits = [f"++execution.max_duration={max_duration!r}"] * (max_duration is not None)
     limits += [f"++execution.max_cost={max_cost!r}"] * (max_cost is not None)
+    limits += [f"++execution.keep_endpoints={keep_endpoints!r}"] * (keep_endpoints is not None)
     chosen = _chosen(config, [*overrides, *limits], executor, tasks, config_dir)
     engine = partial(runs.start, chosen, trust_commands=trust_commands, fail_fast=fail_fast)
     return _begun(Work(engine, observers, display))
@@ -253,26 +264,3 @@ def _task_status(board: Board, name: str, state: TaskState) -> TaskStatus:
     row = board.tasks[name]
     phase, reason = board.shown(row)
     return TaskStatus(name, state, phase, reason, row.done, row.total)
-
-
-def _stored_summary(store: Store, record: RunRecord) -> RunSummary:
-    """How a run ended that no process works on. Raises RunInterrupted if it did not."""
-    left, code = tuple(resource.name for resource in left_alive(store, record)), exit_code(store, record)
-    if record.state is not RunState.CLOSED:
-        error = RunInterrupted(f"run {record.run_id} was interrupted: no process works on it", f"evalx.resume('{record.run_id}')")
-        error.exit_code = ExitCode.DIRTY if left else error.exit_code
-        raise error
-    tasks = store.tasks(record.run_id)
-    reasons = [event.reason for event in store.events(record.run_id) if event.kind == "run" and event.state == RunState.CLOSED]
-    return RunSummary(
-        run_id=record.run_id,
-        directory=record.directory,
-        outcome=record.outcome or RunOutcome.FAILED,
-        cleanliness=Cleanliness.DIRTY if left else record.cleanliness,
-        tasks=len(tasks),
-        results=tuple(task.result for task in tasks if task.result is not None),
-        left=left,
-        exit_code=code,
-        reason=reasons[-1] if reasons else None,
-        cost=cost_of(record.plan, store.resources(record.run_id), tasks),
-    )

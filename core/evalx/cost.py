@@ -8,6 +8,7 @@ whole unknown, never cheaper.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -142,10 +143,12 @@ def forecast(plan: RunPlan) -> Forecast:
     per_hour = at_most = None
     if not missing:
         per_hour = _most(endpoints, plan.limits.max_endpoints) + _most(tasks, plan.limits.max_tasks)
-        spans = [(rate or 0.0, _endpoint_span(plan, spec)) for rate, spec in zip(endpoints, plan.endpoints, strict=True)]
-        spans += [(rate or 0.0, _task_span(spec)) for rate, spec in zip(tasks, plan.tasks, strict=True)]
-        longest = plan.limits.max_duration
-        at_most = sum(rate * min(span, span if longest is None else longest + CLEANUP_DEADLINE) for rate, span in spans) / HOUR
+        end = math.inf if plan.limits.max_duration is None else plan.limits.max_duration + CLEANUP_DEADLINE
+        spans = [min(_endpoint_span(plan, spec), end) for spec in plan.endpoints]
+        if plan.limits.keep is not None:  # all wait for the last task, and then for their time
+            spans = [max(spans) + plan.limits.keep for _ in spans]
+        spans += [min(_task_span(spec), end) for spec in plan.tasks]
+        at_most = sum((rate or 0.0) * span for rate, span in zip([*endpoints, *tasks], spans, strict=True)) / HOUR
     return Forecast(per_hour, at_most, _currency(plan), missing, _billed(plan))
 
 

@@ -4,6 +4,9 @@ Every endpoint and every task is one coroutine of asyncio's event loop; the shor
 blocks a thread while something provisions, and a thousand tasks need no thousand threads. What is written down is written before it
 is done: a resource's name is committed before the call that creates it, and a result before the resource that held it is deleted.
 
+Endpoints that the user wants to keep for a while are left as they are when every task is over, and told in `Driver.kept`; who drives the
+run sees to their end. A run that was stopped keeps nothing.
+
 Stopping (a signal, a deadline, fail-fast, or a run that is only to be cleaned up) is one path: no new work, endpoints are deleted at
 once, each task is asked once more for its result, and what is not finished is cancelled and deleted.
 """
@@ -24,6 +27,7 @@ from evalx.calls import Calls, Stopped, named, now
 from evalx.context import RunContext
 from evalx.errors import AuthError, DeadlineExceeded, EndpointFailed, EvalxError, ExitCode, RunBusy, StoreError, TransientError, internal
 from evalx.facade import Hooks
+from evalx.kept import hand_over_key, remove_key
 from evalx.ledger import Ledger, Resource
 from evalx.model import EndpointHandle, EndpointSpec, Handle, Outcome, Spec, TaskHandle, TaskResult, TaskSpec
 from evalx.patience import Patience
@@ -95,6 +99,9 @@ class Driver:
         self.auth_failed = self.failed_fast = self.at_once = False
         self.endpoints_ready: set[str] = set()
         self.dead: dict[str, EvalxError] = {}
+        self.kept: list[Resource] = []
+        self._spared: list[Resource] = []
+        self._over = False
         self._seen: dict[str, tuple[float, str]] = {}
         self._torn_down = "teardown" not in run.plugins.capabilities()
         self.calls: Calls
@@ -121,10 +128,12 @@ class Driver:
             flows: list[Flow] = [partial(self._endpoint_flow, spec) for spec in plan.endpoints]
             flows += [partial(self._take_down, stray) for stray in self.ledger.strays]
             await asyncio.gather(*map(self._guarded, flows))
+            await self._keep()
             await asyncio.gather(*(self._guarded(partial(self._take_down, resource)) for resource in self.ledger.forgotten))
-            await self._teardown()
-            self.ledger.flush()
-            await asyncio.sleep(0)  # for the failures of these writes to be noticed
+            await self._wind_up()
+            if self.kept and self.calls.stopped:
+                await self._wind_up()
+            self._over = True
         finally:
             self.ledger.flush()
             for job in background:
@@ -134,7 +143,7 @@ class Driver:
     def stop(self, reason: str, code: ExitCode | None = None, at_once: bool = False) -> None:
         """End the run early; the first reason counts. at_once: tasks get no time to end by themselves. From the loop's thread only."""
         self.at_once |= at_once
-        if self.stop_reason is None:
+        if self.stop_reason is None and not (self._over and self.kept):
             self.stop_reason, self.stop_code = reason, code
             self.calls.stop()
             self.ledger.write(lambda: self.journal.run(RunState.CANCELLING, reason=reason))
@@ -145,8 +154,20 @@ class Driver:
 
     @property
     def left(self) -> tuple[str, ...]:
-        """Names of all that may still exist at the backend."""
-        return self.ledger.left + (() if self._torn_down else (f"what belongs to run {self.run.run_id} as a whole",))
+        """Names of all that may still exist at the backend and is not kept."""
+        kept = {resource.name for resource in self.kept}
+        whole = () if self._torn_down or kept else (f"what belongs to run {self.run.run_id} as a whole",)
+        return tuple(name for name in self.ledger.left if name not in kept) + whole
+
+    async def _wind_up(self) -> None:
+        """Delete what serves the run as a whole, which endpoints that are kept may need; and those as well if the run was stopped."""
+        if self.kept and self.calls.stopped:
+            given_up, self.kept = self.kept, []
+            await asyncio.gather(*(self._guarded(partial(self._take_down, endpoint)) for endpoint in given_up))
+        if not self.kept:
+            await self._teardown()
+        self.ledger.flush()
+        await asyncio.sleep(0)  # for the failures of these writes to be noticed
 
     async def _teardown(self) -> None:
         """Delete what belongs to the run as a whole, if its executor creates such things."""
@@ -204,7 +225,11 @@ class Driver:
                 await self._wait_for_the_others(self._all_up)
             work = asyncio.gather(*(self._guarded(partial(self._task_flow, task, handle)) for task in tasks))
             await self._done_or_stopped(work)
-            await asyncio.gather(work, self._take_down(endpoint))
+            if self._may_be_kept(endpoint):
+                self._spared.append(endpoint)
+                await work
+            else:
+                await asyncio.gather(work, self._take_down(endpoint))
 
     async def _up(self, endpoint: Resource, planned: EndpointSpec) -> tuple[Resource, EndpointHandle | None]:
         """The endpoint's resource, and its handle once it answers; None if it never will (then `dead` says why) or the run was stopped.
@@ -248,6 +273,37 @@ class Driver:
         self.auth_failed |= isinstance(error, AuthError)
         self.ledger.record(endpoint, ResourceState.DEGRADED, reason=in_words(error))
         self._failed(f"endpoint {endpoint.spec.name} failed")
+
+    def _may_be_kept(self, endpoint: Resource) -> bool:
+        handle = endpoint.handle
+        if self.run.plan.limits.keep is None or self.calls.stopped or endpoint.spec.name in self.dead:
+            return False
+        usable = isinstance(handle, EndpointHandle) and handle.owned and bool(handle.url)
+        return usable and endpoint.state in (ResourceState.READY, ResourceState.KEPT)
+
+    async def _keep(self) -> None:
+        """Every task is over: keep what was spared and has not failed meanwhile, unless the run was stopped."""
+        good = await asyncio.gather(*map(self._is_worth_keeping, self._spared))
+        if not self.calls.stopped:
+            self.kept = [endpoint for endpoint, worth in zip(self._spared, good, strict=True) if worth]
+        for endpoint in self.kept:
+            self.ledger.record(endpoint, ResourceState.KEPT)
+        others = [endpoint for endpoint in self._spared if endpoint not in self.kept]
+        await asyncio.gather(*(self._guarded(partial(self._take_down, endpoint)) for endpoint in others))
+
+    async def _is_worth_keeping(self, endpoint: Resource) -> bool:
+        """Whether it has not failed, and its key could be handed over."""
+        handle = endpoint.handle
+        assert isinstance(handle, EndpointHandle)
+        try:
+            hand_over_key(self.run, handle)
+            await self._poll(handle, "wait_ready", partial(self.hooks.wait_ready, handle), now() + LAST_LOOK)
+        except Stopped:
+            return False
+        except EvalxError as error:
+            self.warn(f"endpoint {handle.spec.name} is not kept: {in_words(error)}")
+            return False
+        return True
 
     async def _wait_for_the_others(self, barrier: asyncio.Barrier) -> None:
         """`start: all_ready`: no task starts before every endpoint is up or has failed."""
@@ -442,10 +498,18 @@ class Driver:
             self.ledger.record(resource, ResourceState.LEAK_SUSPECTED, reason=str(error))
         else:
             failpoints.reach("delete.proven")
+            self._forget_key(resource)
             self.ledger.record(resource, ResourceState.GONE)
         with suppress(OSError):  # where no folder can be made, there are no logs either
             folder = self.run.endpoint_dir(handle) if isinstance(handle, EndpointHandle) else self.run.task_dir(handle.spec)
             await asyncio.to_thread(mask_files, folder, "*.log")
+
+    def _forget_key(self, resource: Resource) -> None:
+        if self.run.plan.limits.keep is not None and isinstance(resource.spec, EndpointSpec):
+            try:
+                remove_key(resource.name)
+            except StoreError as error:
+                self.warn(in_words(error))
 
     def _unsettled(self, resource: Resource) -> float:
         """Seconds in which something may still appear that a create call has made. Those of a process that is gone count from this one's

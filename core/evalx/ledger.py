@@ -107,8 +107,9 @@ class Ledger:
 
     @property
     def forgotten(self) -> list[Resource]:
-        """What may exist though every flow is over: nothing, unless a flow came to grief."""
-        return [resource for resource in self._newest.values() if resource.may_exist and resource.state is not ResourceState.LEAK_SUSPECTED]
+        """What may exist though every flow is over, and is not kept: nothing, unless a flow came to grief."""
+        seen = (ResourceState.LEAK_SUSPECTED, ResourceState.KEPT)
+        return [resource for resource in self._newest.values() if resource.may_exist and resource.state not in seen]
 
     def open_tasks(self, plan: RunPlan, endpoint: EndpointSpec, ending: bool) -> list[TaskSpec]:
         """The endpoint's tasks that need something done: all without a score; if the run is only being ended, all that are not over."""

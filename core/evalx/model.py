@@ -89,7 +89,8 @@ Spec = EndpointSpec | TaskSpec
 @frozen
 class Limits:
     """What bounds a run. Counts of None mean no limit; durations are seconds, None means none; max_cost is in the prices' currency. queue:
-    how long a task may wait for the platform before its own time counts; None: it counts from submission."""
+    how long a task may wait for the platform before its own time counts; None: it counts from submission. keep: how long endpoints stay up
+    after the last task; None: each goes when its own tasks are over."""
 
     max_tasks: int | None = None
     max_endpoints: int | None = None
@@ -97,6 +98,7 @@ class Limits:
     no_progress: float | None = 3600.0
     max_cost: float | None = None
     queue: float | None = None
+    keep: float | None = None
 
 
 @frozen
@@ -174,8 +176,9 @@ class EndpointHandle:
     """An endpoint that was created, adopted, or found.
 
     resource: its name at the backend. url: base or full URL once it answers, else None. owned: False means it is not ours and is
-    never deleted. data: whatever the executor needs to find it again from another process; two keys have a meaning for the core:
-    `routes` (endpoint type to URL path) and `api_key` (a Secret's ref that requests must carry as bearer token).
+    never deleted. data: whatever the executor needs to find it again from another process; these keys have a meaning for the core:
+    `routes` (endpoint type to URL path), `api_key` (a Secret's ref that requests must carry as bearer token) and `token` (where that is
+    one of `RunContext.token`, the purpose it was made for).
     """
 
     spec: EndpointSpec

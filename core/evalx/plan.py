@@ -74,6 +74,7 @@ def _limits(config: Config) -> Limits:
         settings.no_progress_timeout,
         settings.max_cost,
         settings.queue_timeout,
+        settings.keep_endpoints,
     )
 
 

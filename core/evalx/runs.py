@@ -25,6 +25,9 @@ from evalx.errors import AuthError, ConfigError, ConfigErrors, DeadlineExceeded,
 from evalx.exporters.account import account_of
 from evalx.exporters.running import Exported, export_planned
 from evalx.interrupts import SIGNALS, Ending, Interrupts, Terminal
+from evalx.keeper import NobodyKeeps
+from evalx.keeping import as_it_stood, dismissed_keeper, handed_over, keeping, kept_with_all_scores, opened, vigil
+from evalx.kept import Kept
 from evalx.logtimes import LogWatch
 from evalx.manager import RunManager
 from evalx.manifest import write_manifest
@@ -32,7 +35,7 @@ from evalx.model import Event, Finding, Outcome, RunPlan, TaskResult
 from evalx.plan import make_plan
 from evalx.redaction import refer
 from evalx.serial import to_json
-from evalx.store import Journal, RunRecord, Store
+from evalx.store import Holder, Journal, RunRecord, Store
 from evalx.store.states import Cleanliness, RunOutcome, RunState
 
 CANCEL_PATIENCE = 600.0
@@ -46,7 +49,8 @@ PATIENCE_SAID = 10.0
 class RunSummary:
     """How a run ended. tasks: how many it has. results: one per task that has one, by index. left: names of resources that may still be
     alive. abandoned: the user stopped waiting for the cleanup, and hook calls may still be under way in this process. exports: what came of
-    the exports that the config asks for; a failed one changes nothing of the rest."""
+    the exports that the config asks for; a failed one changes nothing of the rest. kept: endpoints that stay up for a while, and go by
+    themselves."""
 
     run_id: str
     directory: Path
@@ -61,6 +65,7 @@ class RunSummary:
     abandoned: bool = False
     cost: Cost | None = None
     exports: tuple[Exported, ...] = ()
+    kept: Kept | None = None
 
 
 @contextmanager
@@ -137,10 +142,17 @@ def resume(
 ) -> RunSummary:
     """Go on with a run whose process is gone: adopt what is alive, run what has no score, clean up. terminal, control: as for `start`.
 
+    A run that keeps endpoints is taken over from their keeper, and they are kept anew afterwards. If it has all its scores, it stays so.
+
     max_duration, max_cost: other limits than the run was started with; like those, they hold for the run from its beginning. Raises
     RunBusy if a live process owns it, RunNotFound, DeadlineExceeded if it has used up a limit.
     """
-    with reopened(run_id, observers, trust_commands) as (run, journal):
+    standing = kept_with_all_scores(run_id)
+    if standing is not None:
+        if control is not None:
+            control.begun.set_result((standing.run_id, standing.directory))
+        return standing
+    with dismissed_keeper(run_id), reopened(run_id, observers, trust_commands) as (run, journal):
         _check_budget(run, journal, max_duration, max_cost)
         refuse(run.plugins.hooks(run).preflight())
         return _drive(run, journal, fail_fast=fail_fast, terminal=terminal, control=control)
@@ -191,12 +203,31 @@ def cleanup(
     terminal: Terminal | None = None,
 ) -> RunSummary:
     """End a run whose process is gone: keep every result that is there, delete everything else. Repeatable. terminal: if it is closed
-    meanwhile, this goes on.
+    meanwhile, this goes on. Endpoints that are kept are deleted by their keeper, if that is on this machine.
 
     Raises RunBusy if a live process owns it, RunNotFound.
     """
+    with Store() as store:
+        record = store.find(run_id)
+        if record.state is RunState.KEEPING and (holder := store.holder(record.run_id)) is not None and holder.alive and holder.local:
+            _end_holders(store, record.run_id, signal.SIGTERM, lambda _text: None)
     with reopened(run_id, observers) as (run, journal):
         return _drive(run, journal, ending=reason, terminal=terminal)
+
+
+@_signals_put_back()
+def keep(run_id: str, heir_of: int | None = None, *, observers: Sequence[object] = ()) -> RunSummary | None:
+    """Look after the endpoints that a run keeps until their time is over, it has cost its max_cost, or a signal says that they are not
+    wanted any more; then delete them. None if there is nothing to look after. heir_of: the fence of a process that hands the run over.
+
+    Raises RunBusy if another process does.
+    """
+    with reopened(run_id, observers, heir_of=heir_of) as (run, journal):
+        if journal.record.state is not RunState.KEEPING:
+            return None
+        with LogWatch(run.directory):
+            reason = asyncio.run(vigil(journal, _cost_watch(run, journal)))
+        return _drive(run, journal, ending=reason)
 
 
 def cancel(
@@ -220,11 +251,7 @@ def cancel(
         if holder is not None and holder.alive:
             if not holder.local:
                 raise RunBusy(f"run {run_id} is owned by process {holder.pid} on {holder.host}", f"there: evalx cancel {run_id}")
-            os.kill(holder.pid, signal.SIGKILL if now else signal.SIGTERM)
-            if holder.stopped and not now:
-                os.kill(holder.pid, signal.SIGCONT)
-                tell(f"process {holder.pid} was stopped (by SIGSTOP or Ctrl-Z); it is continued, to end its run")
-            _until_free(store, run_id, tell)
+            _end_holders(store, run_id, signal.SIGKILL if now else signal.SIGTERM, tell)
     return cleanup(run_id, observers=observers, reason="cancelled", terminal=terminal)
 
 
@@ -247,6 +274,9 @@ def context_of(
 
 def _check_start(plan: RunPlan) -> None:
     limit = plan.limits.max_endpoints
+    if plan.limits.keep is not None and limit is not None and limit < len(plan.endpoints):
+        message = f"{len(plan.endpoints)} endpoints are to be kept, but only {limit} may exist at once"
+        raise ConfigError(message, "raise execution.max_endpoints, or set execution.endpoints: shared")
     if plan.start == "all_ready" and limit is not None and limit < len(plan.endpoints):
         message = f"execution.start is all_ready, but only {limit} of {len(plan.endpoints)} endpoints may exist at once"
         raise ConfigError(message, "raise execution.max_endpoints, or set execution.start: pipelined")
@@ -267,19 +297,29 @@ def _run_directory(config: Config, plan: RunPlan) -> Path:
 
 
 @contextmanager
-def reopened(run_id: str, observers: Sequence[object] = (), trust_commands: bool = False) -> Iterator[tuple[RunContext, Journal]]:
-    """A stored run, owned by this process for the block, with its executor set up. Raises RunBusy, RunNotFound, PluginError."""
+def reopened(
+    run_id: str, observers: Sequence[object] = (), trust_commands: bool = False, heir_of: int | None = None
+) -> Iterator[tuple[RunContext, Journal]]:
+    """A stored run, owned by this process for the block, with its executor set up. heir_of: the fence of an owner that hands it over.
+
+    Raises RunBusy, RunNotFound, PluginError.
+    """
     with Store() as store:
         record = store.find(run_id)
-        with _telling_what_is_left(store, record.run_id), store.open(record.run_id) as journal:
+        with _telling_what_is_left(store, record.run_id), store.open(record.run_id, heir_of) as journal:
             run = context_of(record.plan, record.directory, observers, trust_commands)
             run.plugins.hooks(run).setup()
             yield run, journal
 
 
-def _until_free(store: Store, run_id: str, tell: Callable[[str], None]) -> None:
+def _end_holders(store: Store, run_id: str, number: signal.Signals, tell: Callable[[str], None]) -> None:
+    """Send the process that owns a run the signal, and wait until none does; another one to which it passes meanwhile gets it as well."""
     began, told = time.monotonic(), False
+    asked: set[int] = set()
     while (holder := store.holder(run_id)) is not None and holder.alive:
+        if holder.pid not in asked:
+            asked.add(holder.pid)
+            _ask_to_end(holder, number, tell)
         waited = time.monotonic() - began
         if waited > CANCEL_PATIENCE:
             raise RunBusy(f"run {run_id}: process {holder.pid} has not ended", f"evalx cancel --now {run_id}")
@@ -287,6 +327,14 @@ def _until_free(store: Store, run_id: str, tell: Callable[[str], None]) -> None:
             tell(f"waiting for process {holder.pid} to end the run; in another shell, evalx cancel --now {run_id} does not wait")
             told = True
         time.sleep(0.1)
+
+
+def _ask_to_end(holder: Holder, number: signal.Signals, tell: Callable[[str], None]) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(holder.pid, number)
+        if holder.stopped and number is not signal.SIGKILL:
+            os.kill(holder.pid, signal.SIGCONT)
+            tell(f"process {holder.pid} was stopped (by SIGSTOP or Ctrl-Z); it is continued, to end its run")
 
 
 def _drive(
@@ -298,34 +346,61 @@ def _drive(
     terminal: Terminal | None = None,
     control: Control | None = None,
 ) -> RunSummary:
-    """Drive the run to its end and write down how it ended. ending: only end it, for this reason. Raises Detached."""
+    """Drive the run to its end, and export and tell what came of it. ending: only end it, for this reason. Raises Detached."""
     if control is not None:
         control.begun.set_result((run.run_id, run.directory))
+    handling = _handling_of_signals()
+    summary, driver = _end_of(run, journal, fail_fast=fail_fast, ending=ending, terminal=terminal, control=control)
+    if driver.kept:
+        try:
+            summary = evolve(summary, kept=handed_over(journal))
+        except NobodyKeeps as error:  # what nobody would delete in time is not kept
+            summary, driver = _end_of(run, journal, ending=str(error), terminal=terminal, control=control)
+    if ending is None and driver.stop_code not in SIGNALS.values() and driver.fatal is None:
+        _put_back(handling)  # all of the run is written down, and an exporter may take its time
+        summary = evolve(summary, exports=_export(run, journal, summary))
+    run.plugins.hooks(run, on_warning=lambda message: _warn(journal, message)).finish(summary.results)
+    return summary
+
+
+def _end_of(
+    run: RunContext,
+    journal: Journal,
+    *,
+    fail_fast: bool = False,
+    ending: str | None = None,
+    terminal: Terminal | None = None,
+    control: Control | None = None,
+) -> tuple[RunSummary, Driver]:
+    """How the run ended, or how its tasks did if endpoints are kept; written down."""
     settle = getattr(run.plugins.executor, "settle", 0.0)
     hooks = run.plugins.hooks(run, on_warning=lambda message: _warn(journal, message))
     driver = Driver(
         run, journal, hooks, settle=settle, fail_fast=fail_fast, ending=ending, worked=journal.worked(), watch=_cost_watch(run, journal)
     )
-    before, handling = journal.record, _handling_of_signals()
-    hooks.on_event(journal.run(RunState.ACTIVE if ending is None else RunState.CANCELLING, reason=ending))
+    before = journal.record
+    hooks.on_event(opened(journal, ending))
     with LogWatch(run.directory):
         ended = asyncio.run(Interrupts(driver, terminal, control).execute())
     if ended is Ending.DETACHED:
         raise Detached(run.run_id, run.directory)
     abandoned = ended is Ending.ABANDONED
+    if abandoned:
+        driver.kept = []
     summary = _summarise(run, journal, driver, abandoned)
+    if ending is not None and before.state is RunState.KEEPING:
+        summary = as_it_stood(summary, before)
     try:
-        hooks.on_event(_closed(journal, summary, before if ending is not None else None))
+        if driver.kept:
+            hooks.on_event(keeping(journal, summary))
+        else:
+            hooks.on_event(_closed(journal, summary, before if ending is not None else None))
         failpoints.reach("run.closed")
         write_manifest(run, None, summary.results)
     except EvalxError as error:
-        driver.fatal = driver.fatal or error
+        driver.fatal, driver.kept = driver.fatal or error, []
         summary = _summarise(run, journal, driver, abandoned)
-    if ending is None and driver.stop_code not in SIGNALS.values() and driver.fatal is None:
-        _put_back(handling)  # all of the run is written down, and an exporter may take its time
-        summary = evolve(summary, exports=_export(run, journal, summary))
-    hooks.finish(summary.results)
-    return summary
+    return summary, driver
 
 
 def _export(run: RunContext, journal: Journal, summary: RunSummary) -> tuple[Exported, ...]:
@@ -363,7 +438,7 @@ def _cost_watch(run: RunContext, journal: Journal) -> Watch | None:
     resources, tasks = journal.resources(), journal.tasks()
     spent = cost_of(run.plan, resources, tasks)
     meter = Meter(run.plan, spent.amount or 0.0, [record for record in resources if record.state.may_exist])
-    run.plugins.register(meter, "meter")
+    run.plugins.register(meter, f"meter-{id(meter)}")  # a run may be driven, and then ended, by one process
     return lambda stop: meter.watch(limit, stop, spent.currency)
 
 

@@ -15,7 +15,7 @@ from evalx.config import load
 from evalx.context import RunContext
 from evalx.errors import ConfigErrors, EndpointFailed
 from evalx.hookspecs import hookimpl
-from evalx.model import EndpointSpec, Finding, ServerSpec
+from evalx.model import EndpointSpec, Finding, Limits, ServerSpec
 from evalx.plan import make_plan
 from evalx.runs import context_of
 from evalx.testing.runs import make_run
@@ -94,6 +94,10 @@ class TestKeys:
         shown = previewed("+execution.lepton_platform.deployment.platform_defaults.levitate=true")
         assert "spec.levitate: leptonai knows no such field" in str(shown["endpoints"])
 
+    def test_an_endpoint_that_is_kept_may_be_idle_for_so_much_longer(self) -> None:
+        idle = [self.spec(*more)["auto_scaler"]["scale_down"]["no_traffic_timeout"] for more in ((), ("++execution.keep_endpoints=7200",))]
+        assert idle[1] == idle[0] + 7200
+
     def test_what_published_configs_say_and_the_platform_no_longer_has(self) -> None:
         scale = "deployment.lepton_config.auto_scaler={scale_down:{no_traffic_timeout:3600,scale_from_zero:%s}}"
         off = "+execution.lepton_platform.deployment.platform_defaults.enable_rdma=false"
@@ -153,6 +157,15 @@ class TestKeys:
 class TestPreflight:
     def messages(self, here: World) -> list[str]:
         return [finding.message for finding in here.hooks.preflight() if finding.level == "error"]
+
+    def test_an_endpoint_that_is_to_be_kept_but_stops_before(self, world: Callable[..., World]) -> None:
+        def messages(keep: float) -> list[str]:
+            here.run.plan = evolve(here.run.plan, limits=Limits(keep=keep))
+            return self.messages(here)
+
+        here = world([server(lepton_config={"auto_scaler": {"scale_down": {"no_traffic_timeout": 3600}}})], [question()])
+        assert messages(3600.0) == []
+        assert messages(7200.0) == ["the endpoint is to be kept for 2h, but stops after 1h without traffic"]
 
     def test_nothing_is_wrong_and_nothing_is_made(self, world: Callable[..., World]) -> None:
         here = world([server()], [question()])

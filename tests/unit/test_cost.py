@@ -108,6 +108,16 @@ class TestForecast:
         assert forecast(plan(max_endpoints=1, max_tasks=1)).per_hour == pytest.approx(60.5)
         assert forecast(plan(max_duration=600.0)).at_most == pytest.approx(2 * 60.5 * 900 / HOUR)
 
+    def test_keeping_endpoints_raises_it(self) -> None:
+        """Each waits for the last task, and then for its time; only what the user said is added, whatever ends the run before."""
+        for limits in ({}, {"max_duration": 600.0}):
+            less, more = forecast(plan(**limits)), forecast(plan(**limits, keep=2 * HOUR))
+            assert less.at_most is not None and more.at_most == pytest.approx(less.at_most + 2 * 60.0 * 2)
+        uneven = plan(keep=HOUR)
+        short = evolve(uneven, tasks=(evolve(uneven.tasks[0], timeout=60.0), uneven.tasks[1]))
+        with_short, kept = forecast(evolve(short, limits=Limits())).at_most, forecast(short).at_most
+        assert with_short is not None and kept == pytest.approx(with_short + 60.0 * (2 + (HOUR - 60.0) / HOUR))
+
     def test_tasks_that_wait_for_a_slot_keep_their_endpoints_waiting(self) -> None:
         assert (forecast(plan(max_tasks=1)).at_most or 0.0) > (forecast(plan()).at_most or 0.0)
 

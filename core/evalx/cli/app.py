@@ -130,14 +130,24 @@ class LazyGroup(click.Group):
             formatter.write_dl([(f"{int(code):>3}", meaning) for code, meaning in MEANINGS.items()])
 
 
+MINDS_ITSELF = {"cancel", "cleanup", "resume", "completion"}
+"""Commands that see to a run themselves, or have to be quick: others first give kept endpoints that lost their keeper a new one."""
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "--version", message="evalx %(version)s")
 @verbosity_options
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Evaluate language models: deploy the endpoint, run the harness, bring the scores home, leave nothing running.
 
     Start with:  evalx run quickstart
     """
+    if ctx.invoked_subcommand in COMMANDS.keys() - MINDS_ITSELF and not {"-h", "--help"} & set(ctx.ensure_object(Asked).args):
+        from evalx.cli.output import tell
+        from evalx.keeper import replace_missing
+
+        replace_missing(tell)
 
 
 def main(argv: Sequence[str] | None = None, *, early: bool = False) -> None:

@@ -90,6 +90,12 @@ class _Written:
         self._store, self._record, self._spec = store, record, spec
         self._appended: Appended | None = None
 
+    @property
+    def is_of_task(self) -> bool:
+        from evalx.model import TaskSpec
+
+        return isinstance(self._spec, TaskSpec)
+
     def past(self, count: int | None, since: float | None) -> list[str]:
         from evalx.logfiles import past_lines
 
@@ -160,16 +166,17 @@ def _labelled(log: Log, text: str, logs: Sequence[Log]) -> str:
 
 
 def _follow(store: Store, record: RunRecord, logs: Sequence[Log], count: int | None, since: float | None) -> None:
-    """Write what is there and then what is added, until no process works on the run any more."""
-    from evalx.standing import is_alive
+    """Write what is there and then what is added, until no process works on the run any more; of an endpoint, while one keeps it."""
+    from evalx.standing import is_alive, is_working
 
     if len(logs) == 1 and (stream := logs[0].alone(since)) is not None:
         for text in stream:
             click.echo(text)
         return
+    goes_on = is_working if all(isinstance(log, _Written) and log.is_of_task for log in logs) else is_alive
     alive = True
     while alive:
-        alive = is_alive(store, store.find(record.run_id))
+        alive = goes_on(store, store.find(record.run_id))
         for log in logs:
             for text in log.more(count, since):
                 click.echo(_labelled(log, text, logs))

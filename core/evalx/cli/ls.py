@@ -34,10 +34,10 @@ def command(limit: int, everything: bool, as_json: bool) -> None:
 
 
 def _facts(store: Store, record: RunRecord) -> dict[str, Any]:
-    from evalx.cli.stored import condition, left_alive
+    from evalx.cli.stored import condition, kept_of, left_alive
     from evalx.store.states import TaskState
 
-    tasks = store.tasks(record.run_id)
+    tasks, kept = store.tasks(record.run_id), kept_of(store, record)
     return {
         "run_id": record.run_id,
         "condition": condition(store, record),
@@ -50,15 +50,18 @@ def _facts(store: Store, record: RunRecord) -> dict[str, Any]:
         "tasks": [task.spec.name for task in tasks],
         "scored": sum(task.state is TaskState.SCORED for task in tasks),
         "may_be_alive": len(left_alive(store, record)),
+        "kept_until": kept.until if kept is not None else None,
     }
 
 
 def _row(facts: dict[str, Any]) -> tuple[str, ...]:
     from evalx.display.text import duration
+    from evalx.kept import clock
 
+    kept = f", kept until {clock(facts['kept_until'])}" if facts["kept_until"] is not None else ""
     return (
         facts["run_id"],
-        facts["condition"],
+        facts["condition"] + kept,
         f"{facts['scored']}/{len(facts['tasks'])}",
         str(facts["may_be_alive"] or "-"),
         facts["executor"],

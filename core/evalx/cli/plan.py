@@ -167,6 +167,8 @@ def _general(run: RunContext) -> Iterator[tuple[str, object]]:
     counts = [f"{number} {what} at once" for number, what in ((limits.max_tasks, "tasks"), (limits.max_endpoints, "endpoints")) if number]
     yield "limits", ", ".join(counts)
     yield "deadline", duration(limits.max_duration) if limits.max_duration is not None else "none for the whole run"
+    if limits.keep is not None:
+        yield "kept", f"endpoints, for {duration(limits.keep)} after the last task"
     yield "results", run.directory.parent / UNNAMED
     yield "exports", ", ".join(f"{one.exporter} to {one.output}" if one.output else one.exporter for one in run.plan.exports)
     yield "cost", forecast_in_words(forecast(plan))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.option("--detach", is_flag=True, help="Let the run go on in the background; evalx watch follows it.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and create nothing; the same as evalx plan.")
 @click.option("--fail-fast", is_flag=True, help="The first task without a score ends the run.")
+@click.option("--keep-endpoints", callback=seconds, metavar="TIME", help="Keep endpoints up this long after the last task: 30m, 2h.")
 @click.option("--max-cost", type=click.FloatRange(min=0), metavar="AMOUNT", help="End the run when it has cost this; see execution.prices.")
 @click.option("--max-duration", callback=seconds, metavar="TIME", help="End the run after this long: 45s, 90m, 1h30m.")
 @click.option("--trust-commands", is_flag=True, help="Allow pre_cmd and post_cmd of the config to run.")
@@ -31,6 +32,7 @@ def command(
     detach: bool,
     dry_run: bool,
     fail_fast: bool,
+    keep_endpoints: float | None,
     max_cost: float | None,
     max_duration: float | None,
     trust_commands: bool,
@@ -48,7 +50,7 @@ def command(
     """
     if detach and not dry_run and not supervised():
         return hand_over(asked().args, as_json)
-    limits = {"max_cost": max_cost, "max_duration": max_duration}
+    limits = {"keep_endpoints": keep_endpoints, "max_cost": max_cost, "max_duration": max_duration}
     config = choice.load([f"++execution.{name}={value!r}" for name, value in limits.items() if value is not None])
     if dry_run:
         from evalx.cli.plan import show

@@ -36,12 +36,16 @@ def command(run: str, exit_status: bool, as_json: bool) -> int:
 
 
 def _screen(store: Store, record: RunRecord, board: Board) -> list[str]:
-    from evalx.cli.stored import condition, is_alive, left_alive
+    from evalx.cli.stored import condition, is_working, kept_of, left_alive, uncared_for
+    from evalx.cli.summary import kept_lines
 
     lines = [*_head(store, record, condition(store, record)), "", *_tasks(board)]
-    left = left_alive(store, record)
+    if (kept := kept_of(store, record)) is not None:
+        lines += ["", *kept_lines(record.run_id, kept)]
+    working = is_working(store, record)
+    left = left_alive(store, record) if working else uncared_for(store, record)
     if left:
-        title = "alive:" if is_alive(store, record) else f"may be alive (evalx cleanup {record.run_id}):"
+        title = "alive:" if working else f"may be alive (evalx cleanup {record.run_id}):"
         lines += ["", title, *(f"  {text}" for text in _resources(left))]
     return lines
 
@@ -53,12 +57,17 @@ def _cost(store: Store, record: RunRecord) -> Cost:
 
 
 def _head(store: Store, record: RunRecord, condition: str) -> list[str]:
+    from evalx.cli.stored import kept_of
     from evalx.cost import spent_in_words
-    from evalx.display.text import clean, duration
+    from evalx.display.text import clean, duration, plural
+    from evalx.kept import clock
 
     holder = store.holder(record.run_id)
     cost = _cost(store, record)
     ago = duration(time.time() - record.created)
+    kept = kept_of(store, record)
+    if kept is not None:
+        condition = f"{condition}, {plural(len(kept.endpoints), 'endpoint')} kept until {clock(kept.until)}"
     by = f", process {holder.pid} on {clean(holder.host)}" if condition == "running" and holder is not None else ""
     hint = f"  (go on: evalx resume {record.run_id})" if condition == "interrupted" else ""
     if holder is not None and holder.stopped:
@@ -95,8 +104,8 @@ def _resources(resources: list[ResourceRecord]) -> list[str]:
 
 
 def _as_json(store: Store, record: RunRecord, code: int) -> dict[str, Any]:
-    from evalx.cli.stored import condition, left_alive
-    from evalx.cli.summary import cost_json
+    from evalx.cli.stored import condition, kept_of, left_alive
+    from evalx.cli.summary import cost_json, kept_json
     from evalx.serial import to_json
 
     holder = store.holder(record.run_id)
@@ -130,6 +139,7 @@ def _as_json(store: Store, record: RunRecord, code: int) -> dict[str, Any]:
             for resource in store.resources(record.run_id)
         ],
         "cost": cost_json(_cost(store, record)),
+        "kept": kept_json(kept_of(store, record)),
         "may_be_alive": [resource.name for resource in left_alive(store, record)],
         "endpoints": [to_json(spec) for spec in record.plan.endpoints],
     }

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from evalx.display.model import Board
-from evalx.standing import condition, exit_code, is_alive, left_alive
-from evalx.store.states import RunState
+from evalx.standing import condition, exit_code, is_alive, is_working, kept_of, left_alive, uncared_for
 
 if TYPE_CHECKING:
     from evalx.cli.summary import Account
     from evalx.store import RunRecord, Store
 
-__all__ = ["account_of", "board_of", "condition", "exit_code", "is_alive", "left_alive"]
+__all__ = ["account_of", "board_of", "condition", "exit_code", "is_alive", "is_working", "kept_of", "left_alive", "uncared_for"]
 
 
 def board_of(store: Store, record: RunRecord) -> Board:
@@ -29,15 +28,15 @@ def account_of(store: Store, record: RunRecord) -> Account:
     from evalx.cost import cost_of
 
     tasks = store.tasks(record.run_id)
-    running = is_alive(store, record)
     return Account(
         run_id=record.run_id,
         directory=record.directory,
         condition=condition(store, record),
-        outcome=record.outcome.value if record.outcome and record.state is RunState.CLOSED else None,
+        outcome=record.outcome.value if record.outcome and record.state.settled else None,
         tasks=len(tasks),
         results=tuple(task.result for task in tasks if task.result is not None),
-        left=() if running else tuple(resource.name for resource in left_alive(store, record)),
+        left=tuple(resource.name for resource in uncared_for(store, record)),
         exit_code=int(exit_code(store, record)),
         cost=cost_of(record.plan, store.resources(record.run_id), tasks),
+        kept=kept_of(store, record),
     )

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from evalx.cli.output import SCHEMA, emit, tell, width, write
 from evalx.cli.wording import paragraph, say
-from evalx.display.text import clean, duration, line, score, table
+from evalx.display.text import clean, duration, line, plural, score, table
 from evalx.logfiles import log_of
 from evalx.model import Metric, Outcome, TaskResult
 from evalx.reasons import apart
@@ -23,6 +23,7 @@ from evalx.serial import to_json
 if TYPE_CHECKING:
     from evalx.cost import Cost
     from evalx.exporters.running import Exported
+    from evalx.kept import Kept, KeptEndpoint
     from evalx.runs import RunSummary
 
 METRICS_SHOWN = 8
@@ -34,7 +35,7 @@ HEADER = ("task", "metric", "score", "± stderr", "n", "time")
 @frozen
 class Account:
     """A run as it is reported. condition: `running`, `interrupted`, or its outcome in words. tasks: how many it has. left: names of what
-    may be alive though nobody looks after it."""
+    may be alive though nobody looks after it. kept: endpoints that stay up for a while."""
 
     run_id: str
     directory: Path
@@ -48,6 +49,7 @@ class Account:
     hint: str | None = None
     cost: Cost | None = None
     exports: tuple[Exported, ...] = ()
+    kept: Kept | None = None
 
     @classmethod
     def of(cls, summary: RunSummary) -> Account:
@@ -65,6 +67,7 @@ class Account:
             hint=summary.hint,
             cost=summary.cost,
             exports=summary.exports,
+            kept=summary.kept,
         )
 
 
@@ -90,6 +93,9 @@ def print_summary(account: Account, *, hints: bool = True) -> None:
     for name in account.left:
         tell(f"  may be alive: {clean(name)}")
     exports_told(account.exports)
+    if account.kept is not None:
+        for text in kept_lines(account.run_id, account.kept):
+            tell(text)
     if hints:
         for command in next_commands(account):
             tell(f"  {command}")
@@ -110,8 +116,46 @@ def verdict(account: Account) -> str:
     """One line: `run abc: partial, 2 of 3 tasks scored, nothing left alive`, and why."""
     passed = sum(result.outcome is Outcome.PASSED for result in account.results)
     reason = f" ({line(account.reason)})" if account.reason else ""
-    left = "" if account.condition == "running" else ", something may be alive" if account.left else ", nothing left alive"
+    left = "" if account.condition == "running" else ", something may be alive" if account.left else _nothing_left(account.kept)
     return f"run {account.run_id}: {account.condition}{reason}, {passed} of {account.tasks} tasks scored{left}"
+
+
+def _nothing_left(kept: Kept | None) -> str:
+    from evalx.kept import clock
+
+    return ", nothing left alive" if kept is None else f", {plural(len(kept.endpoints), 'endpoint')} kept until {clock(kept.until)}"
+
+
+def kept_lines(run: str, kept: Kept) -> Iterator[str]:
+    """Where the endpoints are that stay up, how they are asked, and how they are deleted before their time."""
+    from evalx.kept import clock
+
+    by = f"then process {kept.keeper} deletes" if kept.keeper else "and no process will delete"
+    yield f"kept until {clock(kept.until)}, {by} {'it' if len(kept.endpoints) == 1 else 'them'}:"
+    for endpoint in kept.endpoints:
+        yield f"  endpoint {line(endpoint.name)}"
+        yield f"    URL    {clean(endpoint.base_url)}"
+        yield f"    model  {clean(endpoint.model)}"
+        yield f"    key    {clean(_key(endpoint))}"
+    if kept.endpoints:
+        yield f"  another run on it:      evalx run CONFIG {' '.join(_overrides(kept.endpoints[0]))}"
+    yield f"  delete now:             evalx cleanup {run}"
+
+
+def _key(endpoint: KeptEndpoint) -> str:
+    if endpoint.key_file is not None:
+        return f"export OPENAI_API_KEY=$(cat {shlex.quote(str(endpoint.key_file))})"
+    return f"export OPENAI_API_KEY=${endpoint.key_variable}" if endpoint.key_variable else "none is needed"
+
+
+def _overrides(endpoint: KeptEndpoint) -> Iterator[str]:
+    """What makes a config ask that endpoint."""
+    at = "target.api_endpoint"
+    yield "deployment=none"
+    yield shlex.quote(f"{at}.url={clean(endpoint.base_url)}")
+    yield shlex.quote(f"{at}.model_id={clean(endpoint.model)}")
+    if endpoint.key_file or endpoint.key_variable:
+        yield f"{at}.api_key_name={'OPENAI_API_KEY' if endpoint.key_file else endpoint.key_variable}"
 
 
 def next_commands(account: Account) -> Iterator[str]:
@@ -198,9 +242,15 @@ def as_json(account: Account) -> dict[str, Any]:
         "hint": account.hint,
         "may_be_alive": list(account.left),
         "cost": cost_json(account.cost),
+        "kept": kept_json(account.kept),
         "exports": [{"exporter": one.exporter, "where": one.where, "error": one.error} for one in account.exports],
         "results": results_json(account.results),
     }
+
+
+def kept_json(kept: Kept | None) -> dict[str, Any] | None:
+    """Endpoints that stay up for a while; None if there are none. A key itself is never told, only the file that holds it."""
+    return None if kept is None else {**to_json(kept), "endpoints": [to_json(endpoint) for endpoint in kept.endpoints]}
 
 
 def cost_json(cost: Cost | None) -> dict[str, Any] | None:

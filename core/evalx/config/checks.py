@@ -45,6 +45,7 @@ def check_meaning(sections: Typed, reader: Reader) -> None:
     if sections.execution is not None:
         _check_variables(sections.execution.env_var_names, reader)
         _check_home(sections.execution.output_dir, reader, ("execution", "output_dir"))
+        _check_keep(sections, reader)
     _check_tasks(sections, reader)
     if sections.plugins is not None:
         _check_plugins(sections.plugins.require, reader)
@@ -56,6 +57,12 @@ def _check_variables(names: Sequence[str], reader: Reader) -> None:
             reader.error(
                 ("execution", "env_var_names", index), "expected the name of an environment variable, not its value", "such as HF_TOKEN"
             )
+
+
+def _check_keep(sections: Typed, reader: Reader) -> None:
+    if sections.execution.keep_endpoints is not None and sections.deployment_type == "none":
+        message = "means nothing here: deployment 'none' uses an endpoint that is not evalx's, and that stays in any case"
+        reader.error(("execution", "keep_endpoints"), message, "remove it (or the option --keep-endpoints)")
 
 
 def _check_home(path: str, reader: Reader, at: KeyPath) -> bool:

@@ -17,6 +17,11 @@ from typing import Any, Literal
 
 from attrs import NOTHING, field, frozen
 
+DAY = 86400.0
+
+SHORTEST_KEEP, LONGEST_KEEP = 1.0, 7 * DAY
+"""Seconds for which endpoints may be kept. Whoever needs a model for weeks wants a deployment of their own, and no run that ends it."""
+
 
 def setting(
     default: Any = NOTHING,
@@ -48,6 +53,14 @@ def at_least(minimum: float) -> Callable[[Any, Any, Any], None]:
     return check
 
 
+def _keep(_instance: Any, attribute: Any, value: Any) -> None:
+    if value is None or SHORTEST_KEEP <= value <= LONGEST_KEEP:
+        return
+    longer = value > LONGEST_KEEP
+    found = f"{value / DAY:g} days; what is needed for longer is deployed by other means (deployment=none)" if longer else f"{value:g} s"
+    raise ValueError(f"must be from {SHORTEST_KEEP:g} second to {LONGEST_KEEP / DAY:g} days, not {found}", attribute)
+
+
 def _prices(_instance: Any, attribute: Any, value: Any) -> None:
     for shape, price in value.items():
         if not 0 <= price < math.inf:
@@ -70,6 +83,11 @@ class ExecutionSettings:
     max_tasks: int | None = setting(None, help="How many tasks may run at the same time.", validator=at_least(1))
     max_endpoints: int | None = setting(None, help="How many endpoints may exist at the same time.", validator=at_least(1))
     max_duration: float | None = setting(None, help="Seconds after which the run is ended.", validator=at_least(0))
+    keep_endpoints: float | None = setting(
+        None,
+        help="Seconds for which the run's endpoints stay up when its tasks are over; by default each is deleted with its last task.",
+        validator=_keep,
+    )
     max_cost: float | None = setting(
         None,
         help="What the run may cost, in the currency of the prices; it is ended when it has. Every shape needs a price then.",

@@ -19,12 +19,13 @@ ENDPOINT_PHASES = {
     "created": "deploying",
     "unknown": "looking",
     "ready": "ready",
+    "kept": "kept",
     "degraded": "degraded",
     "deleting": "deleting",
     "gone": "gone",
     "leak_suspected": "may be alive",
 }
-AFTER_READY = {"ready", "degraded", "deleting", "gone", "leak_suspected"}
+AFTER_READY = {"ready", "kept", "degraded", "deleting", "gone", "leak_suspected"}
 TASK_PHASES = {"pending": "waiting", "no_result": "no result", "timed_out": "timed out"}
 
 DONE = {"scored"}

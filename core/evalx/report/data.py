@@ -105,7 +105,7 @@ def read_directory(directory: Path) -> RunData:
     plan = _read_plan(directory)
     events, notes = _read_events(directory / "events.jsonl")
     closed = next((event for event in reversed(events) if event.kind == "run"), None)
-    over = closed is not None and closed.state == RunState.CLOSED
+    over = closed is not None and closed.state in (RunState.KEEPING, RunState.CLOSED)
     data = closed.data if closed is not None and over else {}
     code = data.get("exit_code")
     results = _results(directory, plan, events)

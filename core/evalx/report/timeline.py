@@ -32,7 +32,8 @@ _WORDS = (
     ("starting", ("start", "load", "boot", "initiali", "wait", "check")),
     ("running", ("running",)),
 )
-_ENDPOINT_STATES = {"intent": "provisioning", "created": "provisioning", "ready": "ready", "deleting": "cleanup"}
+_ENDPOINT_STATES = {"intent": "provisioning", "created": "provisioning", "ready": "ready", "kept": "ready", "deleting": "cleanup"}
+_RUN_STATES = {"active": "running", "keeping": "ready"}
 _TROUBLE = {"unknown", "degraded", "leak_suspected"}
 
 
@@ -135,7 +136,7 @@ def _apply_to_run(lane: Lane, event: Event, before: float | None) -> None:
             lane.enter("away", before)
         elif lane.doing is None and lane.segments:
             lane.enter("away", lane.segments[-1].end)
-        lane.enter("running" if event.state == "active" else "cleanup", event.time, event.reason)
+        lane.enter(_RUN_STATES.get(event.state, "cleanup"), event.time, event.reason)
 
 
 def _apply_to_endpoint(lane: Lane, event: Event) -> None:

@@ -65,7 +65,7 @@ def kept_run(text: str) -> KeptRun:
     if not (record.directory / PLAN_FILE).is_file():
         hint = "name the directory itself, if it was moved"
         raise RunNotFound(f"the directory of run {record.run_id} is gone: {record.directory}", hint)
-    return run_in(record.directory, closed=record.state is RunState.CLOSED)
+    return run_in(record.directory, closed=record.state.settled)
 
 
 def run_in(directory: Path, closed: bool | None = None) -> KeptRun:
@@ -111,7 +111,7 @@ def _closed(directory: Path) -> bool:
                     state = _state(line) or state
     except OSError:
         return False
-    return state == RunState.CLOSED
+    return state in (RunState.KEEPING, RunState.CLOSED)
 
 
 def _state(line: str) -> str | None:

@@ -79,6 +79,11 @@ class Journal:
         return self.record.plan
 
     @property
+    def fence(self) -> int:
+        """Of this process's lease: who is told it may take the run over."""
+        return self._fence
+
+    @property
     def directory(self) -> Path:
         return self.record.directory
 
@@ -169,11 +174,13 @@ class Journal:
         cleanliness: Cleanliness | None = None,
         exit_code: int | None = None,
         reason: str | None = None,
+        until: float | None = None,
     ) -> Event:
-        """The state of the run; outcome and cleanliness stay as they are if not given. exit_code: what the run's process ends with."""
+        """The state of the run; outcome and cleanliness stay as they are if not given. exit_code: what the run's process ends with. until:
+        how long endpoints are kept, in seconds since the epoch."""
         known, now = self.record, self._store.now()
         row = (state.value, outcome, cleanliness, exit_code, now, known.run_id)
-        values = {"outcome": outcome, "cleanliness": cleanliness, "exit_code": exit_code}
+        values = {"outcome": outcome, "cleanliness": cleanliness, "exit_code": exit_code, "until": until}
         data = {key: value for key, value in values.items() if value is not None}
         event = self._write("run", "", state, reason, data, (_RUN, row))
         outcome, cleanliness = outcome or known.outcome, cleanliness or known.cleanliness
@@ -195,12 +202,16 @@ class Journal:
         """As `Store.tasks`."""
         return self._store.tasks(self.record.run_id)
 
+    def kept_until(self) -> float:
+        """As `Store.kept_until`."""
+        return self._store.kept_until(self.record.run_id)
+
     def worked(self) -> float:
         """Seconds that processes have driven the run so far, as its events tell: what lies between one process and the next is no work."""
         total, began, last = 0.0, None, 0.0
         for event in self._store.events(self.record.run_id):
-            if event.kind == "run" and event.state in (RunState.ACTIVE, RunState.CLOSED):
-                total += 0.0 if began is None else (event.time if event.state == RunState.CLOSED else last) - began
+            if event.kind == "run" and event.state in (RunState.ACTIVE, RunState.KEEPING, RunState.CLOSED):
+                total += 0.0 if began is None else (last if event.state == RunState.ACTIVE else event.time) - began
                 began = event.time if event.state == RunState.ACTIVE else None
             last = event.time
         return total if began is None else total + last - began

@@ -27,11 +27,12 @@ class Holder:
     stopped: bool = False
 
 
-def acquire(db: sqlite3.Connection, run_id: str, now: float) -> int:
-    """Make this process the owner and return the new fence; within a transaction. Raises RunBusy if another one may be alive."""
+def acquire(db: sqlite3.Connection, run_id: str, now: float, heir_of: int | None = None) -> int:
+    """Make this process the owner and return the new fence; within a transaction. heir_of: the fence of an owner that wants this one to
+    take over. Raises RunBusy if another one may be alive."""
     row = _row(db, run_id)
     current = holder(row, now)
-    if current is not None and current.alive:
+    if current is not None and current.alive and (row is None or row["fence"] != heir_of):
         raise _busy(run_id, current)
     fence = row["fence"] + 1 if row else 1
     mine = (fence, os.getpid(), processes.started(), processes.birth(os.getpid()), os.uname().nodename, processes.machine(), now)

@@ -9,6 +9,7 @@ class ResourceState(StrEnum):
     """Something that costs money or a process: an endpoint, or the job of a task.
 
     INTENT is committed before the create call goes out; UNKNOWN: the call's answer never came; DEGRADED: it is there, but will not answer.
+    KEPT: the run's tasks are over, and the user wants the endpoint for a while longer.
     GONE is proven, LEAK_SUSPECTED is the opposite: deletion could not be proven. What the platform says meanwhile (queueing, starting) are
     phases, told in progress events.
     """
@@ -17,6 +18,7 @@ class ResourceState(StrEnum):
     CREATED = "created"
     UNKNOWN = "unknown"
     READY = "ready"
+    KEPT = "kept"
     DEGRADED = "degraded"
     DELETING = "deleting"
     GONE = "gone"
@@ -58,10 +60,18 @@ _FINAL_TASK_STATES = {
 
 
 class RunState(StrEnum):
+    """KEEPING: every task is over and its outcome stands, but endpoints are kept until a time that its event tells."""
+
     PLANNED = "planned"
     ACTIVE = "active"
+    KEEPING = "keeping"
     CANCELLING = "cancelling"
     CLOSED = "closed"
+
+    @property
+    def settled(self) -> bool:
+        """Whether what came of the tasks stands."""
+        return self in (RunState.KEEPING, RunState.CLOSED)
 
 
 class RunOutcome(StrEnum):

@@ -77,15 +77,16 @@ class Store:
             )
         return Journal(self, self._run(run_id), fence, last_seq=1)
 
-    def open(self, run_id: str) -> Journal:
-        """Go on with a run: take the lease, bring its event file up to date.
+    def open(self, run_id: str, heir_of: int | None = None) -> Journal:
+        """Go on with a run: take the lease, bring its event file up to date. heir_of: the fence of an owner that hands it over.
 
         Raises RunBusy, naming the owner, if a process that may be alive has it (this one included), and RunNotFound.
         """
         record = self._run(run_id)
-        self._let_die(run_id)
+        if heir_of is None:
+            self._let_die(run_id)
         with self.transaction() as db:
-            fence = lease.acquire(db, run_id, self.now())
+            fence = lease.acquire(db, run_id, self.now(), heir_of)
             last_seq = db.execute("SELECT max(seq) FROM events WHERE run_id = ?", (run_id,)).fetchone()[0]
         failpoints.reach("lease.taken")
         return Journal(self, record, fence, last_seq)
@@ -131,6 +132,12 @@ class Store:
         """A run's events in order; after: only those with a greater seq."""
         rows = self._db.rows("SELECT * FROM events WHERE run_id = ? AND seq > ? ORDER BY seq", (run_id, after))
         return [records.event(row) for row in rows]
+
+    def kept_until(self, run_id: str) -> float:
+        """Until when a run keeps endpoints, in seconds since the epoch; 0 if it keeps none."""
+        sql = "SELECT data FROM events WHERE run_id = ? AND kind = 'run' AND state = ? ORDER BY seq DESC LIMIT 1"
+        rows = self._db.rows(sql, (run_id, RunState.KEEPING))
+        return float(json.loads(rows[0]["data"]).get("until") or 0.0) if rows else 0.0
 
     def holder(self, run_id: str) -> Holder | None:
         """The process that owns a run, alive or not; None if it was given up in order."""

@@ -68,9 +68,9 @@ class Backend:
         """The run's secrets exist after this."""
         self._secrets.ensure(self.workspace)
 
-    def delete_secrets(self) -> bool:
-        """Whether the run has no secrets any more."""
-        return self._secrets.delete(self.workspace)
+    def delete_secrets(self, needed: Collection[str] = ()) -> bool:
+        """Whether the run has no secrets any more but these."""
+        return self._secrets.delete(self.workspace, needed)
 
     # ------------------------------------------------------------------ node groups
 

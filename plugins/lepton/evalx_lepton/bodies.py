@@ -175,11 +175,11 @@ def _api_token(run: RunContext, entry: Mapping[str, Any]) -> Json:
 
 
 def _belt(run: RunContext) -> Json:
-    """What ends an endpoint if evalx never comes back: no traffic for longer than the run itself may keep it waiting."""
+    """What ends an endpoint if evalx never comes back: no traffic for longer than the run itself may keep it waiting, and then the user."""
     plan = run.plan
     rounds = math.ceil(len(plan.tasks) / plan.limits.max_tasks) if plan.limits.max_tasks else 1
     longest = max((task.timeout for task in plan.tasks), default=0.0)
-    idle = run.settings.ready_timeout + max(rounds, 1) * (run.settings.queue_timeout + longest) + IDLE_SLACK
+    idle = run.settings.ready_timeout + max(rounds, 1) * (run.settings.queue_timeout + longest) + (plan.limits.keep or 0.0) + IDLE_SLACK
     return {"auto_scaler": {"scale_down": {"no_traffic_timeout": math.ceil(idle)}}}
 
 

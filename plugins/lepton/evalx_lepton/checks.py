@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,16 @@ def _endpoint(run: RunContext, executor: LeptonExecutor, endpoint: EndpointSpec)
         yield _error(error, "deployment: ")
         return
     yield from (Finding("error", f"endpoint {endpoint.name}: {problem}", OF_ENDPOINTS) for problem in sdk.problems_of("endpoint", body))
+    yield from _short_belt(run, body)
     yield from _references(run, server.env)
+
+
+def _short_belt(run: RunContext, body: Json) -> Iterator[Finding]:
+    """An idle limit of the user's own that ends the endpoint while it is to be kept."""
+    idle, keep = ((body["spec"].get("auto_scaler") or {}).get("scale_down") or {}).get("no_traffic_timeout"), run.plan.limits.keep
+    if keep is not None and isinstance(idle, int | float) and 0 < idle < keep:
+        message = f"the endpoint is to be kept for {duration(keep)}, but stops after {duration(idle)} without traffic"
+        yield Finding("error", message, f"remove auto_scaler.scale_down.no_traffic_timeout, or make it at least {math.ceil(keep)}")
 
 
 def _existing(run: RunContext, endpoint: EndpointSpec) -> Iterator[Finding]:

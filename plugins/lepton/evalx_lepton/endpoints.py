@@ -299,7 +299,7 @@ def warn_foreign(kind: str, name: str) -> None:
 
 def endpoint_data(run_id: str, server: ServerSpec) -> Json:
     """What an endpoint's handle holds."""
-    return {"routes": dict(server.routes), "health": server.health_path, "api_key": token_secret(run_id).ref}
+    return {"routes": dict(server.routes), "health": server.health_path, "api_key": token_secret(run_id).ref, "token": PURPOSE}
 
 
 def _logs_hint(run: RunContext, handle: EndpointHandle) -> str:

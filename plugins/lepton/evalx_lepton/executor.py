@@ -9,12 +9,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from evalx.errors import ConfigError
+from evalx.errors import ConfigError, EvalxError
 from evalx.hookspecs import hookimpl
-from evalx.model import Billing, EndpointHandle, EndpointSpec, EnvValue, Finding, Found, Handle, Spec, TaskHandle, TaskResult, TaskSpec
+from evalx.model import (
+    Billing,
+    EndpointHandle,
+    EndpointSpec,
+    EnvValue,
+    Event,
+    Finding,
+    Found,
+    Handle,
+    Spec,
+    TaskHandle,
+    TaskResult,
+    TaskSpec,
+)
 from evalx.serving import target_of
+from evalx.store.states import RunState
 from evalx_lepton import emulated
 from evalx_lepton.backend import Backend
 from evalx_lepton.bodies import Json
@@ -156,6 +171,13 @@ class LeptonExecutor:
         self._backend.close()
         return emulated.stop(run.directory)
 
+    @hookimpl
+    def on_event(self, run: RunContext, event: Event) -> None:
+        """Endpoints are kept when every task is over: the secrets that jobs alone needed go at once, or else with the others in the end."""
+        if event.kind == "run" and event.state == RunState.KEEPING and not run.stopping.is_set():
+            with suppress(EvalxError):
+                self._backend.delete_secrets(needed((), self._environments_of_endpoints(self._owned(run))))
+
     def _is_asleep(self, run: RunContext) -> bool:
         """An emulated workspace that is over: nothing can be there, and it is not worth starting to say so."""
         return run.settings.emulated and not emulated.runs(run.directory)
@@ -201,16 +223,22 @@ class LeptonExecutor:
         return EndpointHandle(endpoint, run.resource_name(endpoint), PLACE, data=endpoint_data(run.run_id, server))
 
     def _needed_secrets(self, run: RunContext) -> set[str]:
-        owned = [endpoint for endpoint in run.plan.endpoints if self._endpoints.server_spec(endpoint) is not None]
+        owned = self._owned(run)
         return needed(owned, self._environments(run, owned))
 
-    def _environments(self, run: RunContext, owned: list[EndpointSpec]) -> Iterator[Mapping[str, EnvValue]]:
-        """Of all that the run will create; a task whose command cannot be made is told so when its turn comes."""
-        yield readable(run.settings.lepton_platform.tasks.env_vars)
+    def _owned(self, run: RunContext) -> list[EndpointSpec]:
+        return [endpoint for endpoint in run.plan.endpoints if self._endpoints.server_spec(endpoint) is not None]
+
+    def _environments_of_endpoints(self, owned: list[EndpointSpec]) -> Iterator[Mapping[str, EnvValue]]:
         for endpoint in owned:
             server = self._endpoints.server_spec(endpoint)
             yield server.env if server is not None else {}
             yield readable((endpoint.options["deployment"].get("lepton_config") or {}).get("envs") or {})
+
+    def _environments(self, run: RunContext, owned: list[EndpointSpec]) -> Iterator[Mapping[str, EnvValue]]:
+        """Of all that the run will create; a task whose command cannot be made is told so when its turn comes."""
+        yield readable(run.settings.lepton_platform.tasks.env_vars)
+        yield from self._environments_of_endpoints(owned)
         handles = {endpoint.name: self.stand_in(run, endpoint) for endpoint in run.plan.endpoints}
         for task in run.plan.tasks:
             try:

@@ -7,7 +7,7 @@ that goes on with the run finds them again, or makes what is missing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from evalx import failpoints
@@ -68,11 +68,13 @@ class RunSecrets:
         except Conflict:
             return
 
-    def delete(self, workspace: Workspace) -> bool:
-        """Delete those of the run; whether there were none. What has but the run's prefix is left alone."""
+    def delete(self, workspace: Workspace, needed: Collection[str] = ()) -> bool:
+        """Delete those of the run, but for the ones that are still needed, named without the run's part; whether there were none. What has
+        but the run's prefix is left alone."""
         with self._lock:
             self._made = False
-            named = {name: secret for name, secret in workspace.secrets().items() if name.startswith(self._prefix)}
+            spared = {f"{self._prefix}{name}" for name in needed}
+            named = {name: secret for name, secret in workspace.secrets().items() if name.startswith(self._prefix) and name not in spared}
             known = () if all(secret.tags for secret in named.values()) else self._own_names()
             left = [name for name, secret in named.items() if is_our_secret(secret, workspace.fingerprint, known)]
             for name in left:
@@ -95,7 +97,7 @@ def _tags(workspace: Workspace) -> tuple[str, str]:
     return TAG, owner_tag(workspace.fingerprint)
 
 
-def needed(owned: list[EndpointSpec], environments: Iterator[Mapping[str, EnvValue]]) -> set[str]:
+def needed(owned: Sequence[EndpointSpec], environments: Iterator[Mapping[str, EnvValue]]) -> set[str]:
     """Names of the run's secrets. owned: endpoints that the run deploys. environments: of its endpoints and jobs."""
     host = {value.name for env in environments for value in env.values() if isinstance(value, Secret) and value.source == "host"}
     return host | ({TOKEN} if owned else set())

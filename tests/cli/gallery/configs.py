@@ -32,6 +32,13 @@ TEXTS: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "section_left_out": (LOCAL + TARGET, ()),
     "wrong_types": (GOOD + "execution: {max_tasks: many, endpoints: [], output_dir: 7}\n", ()),
     "negative_time": (GOOD + "execution: {max_duration: -5, endpoint_readiness_timeout: 0}\n", ()),
+    "keep_endpoints_for_no_time": (SERVER + TASKS, ("--keep-endpoints", "0")),
+    "keep_endpoints_for_ever": (SERVER + TASKS, ("--keep-endpoints", "30d")),
+    "keep_an_endpoint_of_somebody_else": (GOOD, ("--keep-endpoints", "30m")),
+    "keep_more_endpoints_than_there_may_be": (
+        SERVER + TASKS + TASKS.splitlines()[-1].replace("one", "two") + "\nexecution: {max_endpoints: 1}\n",
+        ("--keep-endpoints", "30m"),
+    ),
     "task_is_a_word": (LOCAL + TARGET + "evaluation: {tasks: ifeval}\n", ()),
     "task_without_a_name": (LOCAL + TARGET + "evaluation: {tasks: [{container: x}]}\n", ()),
     "no_tasks": (LOCAL + TARGET + "evaluation: {tasks: []}\n", ()),

@@ -250,6 +250,20 @@ def test_how_long_processes_have_worked_on_a_run(journal: Journal, clock: Clock)
     assert journal.worked() == 50
 
 
+def test_time_in_which_endpoints_are_kept_is_no_work(journal: Journal, store: Store, clock: Clock) -> None:
+    journal.run(RunState.ACTIVE)
+    clock.seconds += 20
+    assert store.kept_until(journal.record.run_id) == 0.0
+    journal.run(RunState.KEEPING, outcome=RunOutcome.PARTIAL, exit_code=1, until=clock.seconds + 3600)
+    assert store.kept_until(journal.record.run_id) == clock.seconds + 3600
+    clock.seconds += 3600
+    journal.run(RunState.KEEPING, exit_code=1, until=clock.seconds)
+    clock.seconds += 5
+    journal.run(RunState.CLOSED, exit_code=1)
+    assert journal.worked() == 20
+    assert journal.record.outcome is RunOutcome.PARTIAL
+
+
 class TestWhatIsTold:
     """Every figure of an event and a record is where readers look for it."""
 
