@@ -50,7 +50,7 @@ GROUPS = {
     "run-secrets": Group(("evalx_lepton/secrets.py",), ("tests/lepton/test_run_secrets.py",)),
     "store": Group(
         tuple(f"evalx/store/{module}.py" for module in ("database", "eventlog", "records", "states", "store")),
-        (f"{_STORE}/test_store.py", f"{_STORE}/test_journal.py", f"{_STORE}/test_lease.py", f"{_STORE}/test_crash.py::{_MENDED}"),
+        (f"{_STORE}/test_store.py", f"{_STORE}/test_journal.py", f"{_STORE}/test_crash.py::{_MENDED}"),
     ),
     "calls": Group(("evalx/calls.py", "evalx/patience.py"), ("tests/unit/test_calls.py", "tests/unit/test_patience.py")),
     "driver": Group(("evalx/driver.py",), tuple(f"tests/unit/test_{name}.py" for name in ("driver_times", "patience"))),

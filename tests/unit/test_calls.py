@@ -153,8 +153,9 @@ def test_other_errors_are_not_tried_again(bench: Bench, way: str) -> None:
 @pytest.mark.parametrize("way", ["work", "insist"])
 @pytest.mark.parametrize(("before", "deadline", "over"), [([], 40.0, 40.0), ([busy()], 40.0, 40.0), ([], -5.0, 0.0)])
 def test_a_call_that_hangs_ends_at_the_deadline(bench: Bench, way: str, before: list[TransientError], deadline: float, over: float) -> None:
-    with pytest.raises(DeadlineExceeded, match=r"^deploy: the executor's hook did not return in time$"):
+    with pytest.raises(DeadlineExceeded, match=r"^deploy: the executor's hook did not return in time$") as caught:
         bench.go(lambda bench: getattr(bench.calls, way)("deploy", Hook(bench.clock, *before, Hangs()), deadline))
+    assert (caught.value.hint or "").endswith("evalx doctor")
     assert bench.clock.now == pytest.approx(over, abs=1e-3)
 
 

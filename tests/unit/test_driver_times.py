@@ -39,6 +39,11 @@ def said(bench: Bench) -> str:
     return apart(bench.result().reason or "")[0]
 
 
+def hints(bench: Bench) -> list[str]:
+    """What to do about it."""
+    return apart(bench.result().reason or "")[1]
+
+
 # ---------------------------------------------------------------------- a run as it should be
 
 
@@ -265,6 +270,7 @@ def test_silence_is_noticed_where_progress_was_told(bench: Bench, told: dict[str
     bench.executor.says = {"phase": "running", "reason": "asking", **told}
     bench.go(limits=Limits(no_progress=120.0))
     assert said(bench) == "no progress for 120 s; last seen: running (asking)"
+    assert hints(bench)[0].startswith("raise execution.no_progress_timeout")
     assert bench.trace.when("task a timed_out") == near(5 + 125)
 
 
@@ -278,6 +284,24 @@ def test_the_time_of_a_task_goes_on_in_the_next_process(bench: Bench) -> None:
     bench.go(again=True)
     assert bench.trace.when("task a timed_out") == near(35 + TIMEOUT + driver.HARD_STOP_SLACK)
     assert bench.world.count("run_task") == bench.world.count("deploy") == 1
+
+
+def test_a_task_without_a_score_is_tried_again_by_the_next_process(bench: Bench) -> None:
+    bench.world.endings["a"] = Ending(Outcome.FAILED)
+    bench.go()
+    bench.world.endings.clear()
+    bench.go(again=True)
+    assert (bench.result().outcome, bench.result().spec.attempt) == (Outcome.PASSED, 1)
+
+
+def test_a_job_that_somebody_has_deleted_meanwhile_is_run_again(bench: Bench) -> None:
+    bench.go(killed_at=7.0)
+    bench.world.lose(next(name for name in bench.world.alive if "-t0" in name))
+    bench.go(again=True)
+    assert (bench.result().outcome, bench.result().spec.attempt) == (Outcome.PASSED, 1)
+    bench.world.endings["a"] = Ending(Outcome.LOST, reason="evicted")
+    bench.go()
+    assert (bench.result().outcome, bench.result().spec.attempt) == (Outcome.LOST, 0), "one of this process is not"
 
 
 def test_a_task_that_waits_too_long_for_the_platform(bench: Bench) -> None:
@@ -319,6 +343,7 @@ def test_a_look_that_does_not_return_tells_what_was_seen_before(bench: Bench) ->
     bench.world.add(Fault("collect", error=Hangs(), after=1))
     bench.go()
     assert said(bench) == "collect: the executor's hook did not return in time; last seen: running"
+    assert hints(bench)[0].endswith("evalx doctor")
     assert bench.trace.when("task a timed_out") == near(5 + TIMEOUT + driver.HARD_STOP_SLACK)
 
 
@@ -453,6 +478,22 @@ def test_what_was_deleted_long_enough_after_it_was_asked_for_is_asked_about_agai
     bench.world.polls_until_gone = 3
     bench.go(settle=SETTLE)
     assert bench.trace.when("call cleanup a") == near(0, 5, 10, 15, 15)
+
+
+@pytest.mark.parametrize(("later", "asked"), [(0.0, [11.0, 5.0 + SETTLE]), (100.0, [111.0, 111.0])])
+def test_a_job_that_is_stopped_is_deleted_again_once_lists_must_show_its_twin(bench: Bench, later: float, asked: list[float]) -> None:
+    """By the next process, for which its age counts."""
+    bench.world.endings["t"] = Ending(polls=FOR_EVER)
+    bench.go([endpoint("e")], [task("t", on="e")], killed_at=9.0, settle=SETTLE)
+    bench.clock.now += later
+    bench.go(again=True, at={11.0 + later: lambda run: run.stop("interrupted")}, settle=SETTLE)
+    assert bench.trace.when("call cleanup t") == near(*asked)
+
+
+def test_in_the_process_that_has_asked_for_it_the_answer_counts(bench: Bench) -> None:
+    bench.world.endings["t"], bench.executor.takes["run_task"] = Ending(polls=FOR_EVER), 3.0
+    bench.go([endpoint("e")], [task("t", on="e")], at={11.0: lambda run: run.stop("interrupted")}, settle=SETTLE)
+    assert bench.trace.when("call cleanup t") == near(11, 8 + SETTLE) and bench.trace.when("call cleanup e") == near(11)
 
 
 @pytest.mark.parametrize(("takes", "state"), [(1.0, "created"), (60.0, "unknown")])

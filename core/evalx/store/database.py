@@ -172,8 +172,10 @@ class Database:
         name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
         if name in _CORRUPT:
             return self._put_aside(str(error))
-        reason, hint = _REASONS.get(name, (str(error), None))
-        return StoreError(f"cannot use {self.path}: {reason} ({error})", hint.format(path=self.path) if hint else None)
+        if name not in _REASONS:
+            return StoreError(f"cannot use {self.path}: {error}")
+        reason, hint = _REASONS[name]
+        return StoreError(f"cannot use {self.path}: {reason} ({error})", hint.format(path=self.path))
 
     def _put_aside(self, problem: str) -> StoreError:
         """Never mend and never overwrite: what is damaged may still hold names of things that are alive."""

@@ -55,14 +55,14 @@ def test_what_is_no_value_is_refused(value: Any, said: str) -> None:
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be the name") as caught:
         parse_env({name: "x"})
-    assert caught.value.where == name
+    assert caught.value.where == name and caught.value.hint
 
 
 @pytest.mark.parametrize("value", ["x\0y", "lit:x\0y", {"value": "x\0y"}])
 def test_a_nul_cannot_be_passed(value: Any) -> None:
     with pytest.raises(ConfigError, match="NUL") as caught:
         parse_env({"A": value})
-    assert caught.value.where == "A"
+    assert caught.value.where == "A" and caught.value.hint
 
 
 @pytest.mark.parametrize(

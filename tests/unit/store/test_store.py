@@ -17,7 +17,7 @@ from evalx.errors import RunNotFound, StoreError
 from evalx.model import RunPlan, Secret
 from evalx.places import DATABASE, state_directory
 from evalx.serial import from_json
-from evalx.store import Store
+from evalx.store import Store, database
 from evalx.store.states import Cleanliness, RunState, TaskState
 
 MakePlan = Callable[..., RunPlan]
@@ -196,6 +196,35 @@ class TestUnusable:
         store.close()
         with pytest.raises(StoreError, match=r"closed"):
             store.runs()
+
+
+class TestWords:
+    """What SQLite says, with the file and what to do about it."""
+
+    def test_of_a_lock_that_another_process_keeps(self, evalx_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(database, "BUSY_SECONDS", 0.01)
+        path = evalx_home / DATABASE
+        with Store() as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreError) as caught, store.transaction():
+                pass
+        assert caught.value.message == f"cannot use {path}: another process kept it locked for 10 s (database is locked)"
+        assert caught.value.hint == f"try again; find the process with: fuser {path}"
+
+    @pytest.mark.parametrize(
+        ("sql", "said"), [("SELECT whatever", "no such column: whatever"), ("SELECT ?", "Incorrect number of bindings")]
+    )
+    def test_of_anything_else(self, store: Store, evalx_home: Path, sql: str, said: str) -> None:
+        with pytest.raises(StoreError) as caught, store.transaction() as db:
+            db.execute(sql)
+        assert caught.value.message.startswith(f"cannot use {evalx_home / DATABASE}: {said}")
+        assert caught.value.message.count(said) == 1
+
+    def test_of_a_folder_in_the_files_place(self, evalx_home: Path) -> None:
+        (evalx_home / DATABASE).mkdir(parents=True)
+        with pytest.raises(StoreError, match=r"it cannot be opened \(unable to open database file\)$") as caught:
+            Store()
+        assert "EVALX_STATE_DIR" in str(caught.value.hint)
 
 
 class TestDamaged:
