@@ -34,7 +34,15 @@ class Group:
 
 
 _FRAMES, _STORE, _CONFIG = "tests/lepton/test_frames.py", "tests/unit/store", "tests/unit/config"
-_MENDED = "test_the_event_file_is_mended_on_opening"
+_EVENT_FILE = tuple(
+    f"{_STORE}/test_crash.py::test_{what}"
+    for what in (
+        "the_event_file_is_mended_on_opening",
+        "events_that_the_database_has_forgotten_are_kept",
+        "a_run_whose_directory_was_deleted_can_still_be_opened",
+        "a_run_directory_that_cannot_be_written_does_not_stop_the_run",
+    )
+)
 
 GROUPS = {
     "frames": Group(("evalx_lepton/frames.py",), (f"{_FRAMES}::TestReading", f"{_FRAMES}::TestUnpacking")),
@@ -42,7 +50,7 @@ GROUPS = {
     "lease": Group(("evalx/store/lease.py",), (f"{_STORE}/test_lease.py",)),
     "journal": Group(
         ("evalx/store/journal.py",),
-        (f"{_STORE}/test_journal.py", f"{_STORE}/test_lease.py::TestAnotherMachine", f"{_STORE}/test_crash.py::{_MENDED}"),
+        (f"{_STORE}/test_journal.py", f"{_STORE}/test_lease.py::TestAnotherMachine", *_EVENT_FILE),
     ),
     "redaction": Group(("evalx/redaction.py",), ("tests/unit/test_redaction.py",)),
     "naming": Group(("evalx/context.py", "evalx/store/key.py"), ("tests/unit/test_context.py",)),
@@ -50,7 +58,7 @@ GROUPS = {
     "run-secrets": Group(("evalx_lepton/secrets.py",), ("tests/lepton/test_run_secrets.py",)),
     "store": Group(
         tuple(f"evalx/store/{module}.py" for module in ("database", "eventlog", "records", "states", "store")),
-        (f"{_STORE}/test_store.py", f"{_STORE}/test_journal.py", f"{_STORE}/test_crash.py::{_MENDED}"),
+        (f"{_STORE}/test_store.py", f"{_STORE}/test_journal.py", *_EVENT_FILE),
     ),
     "calls": Group(("evalx/calls.py", "evalx/patience.py"), ("tests/unit/test_calls.py", "tests/unit/test_patience.py")),
     "driver": Group(("evalx/driver.py",), tuple(f"tests/unit/test_{name}.py" for name in ("driver_times", "patience"))),

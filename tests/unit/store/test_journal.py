@@ -48,6 +48,7 @@ class TestResources:
         )
         (record,) = journal.resources()
         assert (record.kind, record.name, record.spec, record.handle, record.created) == ("endpoint", "r-model", spec, None, 1e6)
+        assert (record.run_id, record.index) == ("abcdefghijk", 0)
         clock.seconds += 9
         handle = EndpointHandle(spec, "r-model", "http://127.0.0.1:1", data={"pid": 7, "routes": {"chat": "/v1"}})
         ready = journal.resource(spec, "r-model", ResourceState.READY, handle=handle)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
+from evalx import failpoints, redaction
 from evalx.errors import RunNotFound, StoreError
 from evalx.model import RunPlan, Secret
 from evalx.places import DATABASE, state_directory
@@ -41,8 +43,9 @@ def test_a_new_run_is_planned_with_all_its_tasks(store: Store, make_plan: MakePl
         record = journal.record
     assert record == store.find(plan.run_id)
     assert (record.state, record.outcome, record.cleanliness) == (RunState.PLANNED, None, Cleanliness.CLEAN)
-    assert (record.created, record.updated) == (5.0, 1e6)
+    assert (record.created, record.updated, record.executor) == (5.0, 1e6, plan.executor)
     assert record.plan == plan
+    assert [(task.run_id, task.index) for task in store.tasks(plan.run_id)] == [(plan.run_id, index) for index in range(3)]
     assert [(task.spec, task.state, task.result) for task in store.tasks(plan.run_id)] == [
         (spec, TaskState.PENDING, None) for spec in plan.tasks
     ]
@@ -111,18 +114,53 @@ def test_a_run_is_found_by_id_prefix_or_as_the_last(store: Store, three: list[st
 
 @pytest.mark.parametrize("text", ["x", "", "%", "abcdefghijkl", "bc"])
 def test_what_is_not_there_is_not_found(store: Store, three: list[str], text: str) -> None:
-    with pytest.raises(RunNotFound, match=f'no run "{text}"'):
+    with pytest.raises(RunNotFound, match=f'^no run "{text}"$') as caught:
         store.find(text)
+    assert (caught.value.hint or "").startswith("evalx ls ")
 
 
 def test_an_ambiguous_prefix_lists_the_candidates(store: Store, three: list[str]) -> None:
-    with pytest.raises(RunNotFound, match=r'"ab" may be any of 2 runs: abcdefghijk, abzzzzzzzzz'):
+    with pytest.raises(RunNotFound, match=r'"ab" may be any of 2 runs: abcdefghijk, abzzzzzzzzz$') as caught:
         store.find("ab")
+    assert caught.value.hint == "give more letters"
+
+
+@pytest.mark.parametrize(("runs", "named"), [(5, "xa, xb, xc, xd, xe"), (6, "xa, xb, xc, xd, xe, …")])
+def test_of_many_candidates_some_are_named(store: Store, make_plan: MakePlan, tmp_path: Path, runs: int, named: str) -> None:
+    for letter in "abcdef"[:runs]:
+        store.create(make_plan(f"x{letter}"), tmp_path / letter, "").close()
+    with pytest.raises(RunNotFound) as caught:
+        store.find("x")
+    assert caught.value.message == f'"x" may be any of {runs} runs: {named}'
+
+
+def test_what_a_stored_plan_refers_to_is_a_secret(
+    store: Store, make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLAIN_NAME", "value-of-plain")
+    store.create(evolve(make_plan(), execution={"env": {"A": "host:PLAIN_NAME"}}), tmp_path / "run", "").close()
+    redaction.forget()
+    assert redaction.redact("value-of-plain") == "value-of-plain"
+    store.find("last")
+    assert redaction.redact("value-of-plain") == "<PLAIN_NAME>"
+    redaction.forget()
+
+
+def test_a_process_can_be_made_to_die_when_it_has_taken_a_run(store: Store, make_plan: MakePlan, tmp_path: Path) -> None:
+    store.create(make_plan(), tmp_path / "run", "").close()
+    failpoints.arm("lease.taken:1:raise")
+    try:
+        with pytest.raises(failpoints.Failpoint):
+            store.open("abcdefghijk")
+    finally:
+        failpoints.arm("")
+    assert store.holder("abcdefghijk") is not None
 
 
 def test_before_the_first_run_there_is_no_last(store: Store) -> None:
-    with pytest.raises(RunNotFound, match=r"no runs yet"):
+    with pytest.raises(RunNotFound, match=r"^there are no runs yet$") as caught:
         store.find("last")
+    assert (caught.value.hint or "").startswith("evalx run ")
     with pytest.raises(RunNotFound):
         store.open("abcdefghijk")
     assert store.holder("abcdefghijk") is None
@@ -237,7 +275,7 @@ class TestDamaged:
         with pytest.raises(StoreError, match=r"is damaged \(.*\); it was put aside as (\S+corrupt-\S+)\.") as caught:
             Store()
         (aside,) = evalx_home.glob("evalx.db.corrupt-*")
-        assert aside.read_bytes() == content
+        assert re.fullmatch(r"evalx\.db\.corrupt-\d{8}T\d{6}\.\d{9}", aside.name) and aside.read_bytes() == content
         assert str(aside) in str(caught.value)
         assert "events.jsonl" in str(caught.value.hint)
         assert not (evalx_home / "evalx.db").exists()
@@ -253,6 +291,7 @@ class TestDamaged:
             store.create(make_plan(), tmp_path / "run", "").close()
             wal = (evalx_home / "evalx.db-wal").read_bytes()
         (evalx_home / "evalx.db-wal").write_bytes(wal)
+        (evalx_home / "evalx.db-shm").write_bytes(b"")
         if left == "its beginning":
             (evalx_home / "evalx.db").write_bytes(b"")
         else:
@@ -260,7 +299,7 @@ class TestDamaged:
         with pytest.raises(StoreError, match=r"is damaged \((it is empty|its main file is missing)\); it was put aside as"):
             Store()
         (kept,) = evalx_home.glob("evalx.db.corrupt-*-wal")
-        assert kept.read_bytes() == wal
+        assert kept.read_bytes() == wal and len([*evalx_home.glob("evalx.db.corrupt-*-shm")]) == 1
         with Store() as fresh:
             assert fresh.runs() == []
 
