@@ -14,8 +14,10 @@ from tests.lepton.conftest import World, program, question, server, until
 
 from evalx.errors import EndpointFailed, TaskRefused, TransientError
 from evalx.logtimes import offset
-from evalx.model import EndpointHandle, EndpointSpec, Outcome, TaskHandle
+from evalx.model import EndpointHandle, EndpointSpec, Outcome, TaskHandle, TaskSpec
 from evalx_lepton.emulator.settings import EndpointFault, Fault, JobFault
+from evalx_lepton.harvest import pages
+from evalx_lepton.problems import NotFound
 from evalx_lepton.sdk import Workspace
 from evalx_lepton.settings import EvaluationTasks, LeptonPlatform, LeptonSettings, TaskPlatform
 from evalx_lepton.states import Phase
@@ -245,21 +247,55 @@ class TestJobs:
         assert [line for line in here.hooks.read_logs(handle, follow=True) or () if line] == steps
         assert [line for line in here.hooks.read_logs(handle, follow=False) or () if line] == steps
 
-    def test_logs_of_a_job_since_a_time(self, world: Worlds) -> None:
-        task = program("import time\nfor n in range(12): print('step', n, flush=True); time.sleep(0.25)")
-        here = world([server()], [task])
+    @pytest.mark.parametrize("lag", [0.0, 1.0], ids="history {} s late".format)
+    def test_logs_of_a_job_since_a_time(self, world: Worlds, tmp_path: Path, lag: float) -> None:
+        task = two_halves(tmp_path / "go")
+        here = world([server()], [task], emulator={"log_lag": lag})
         handle = here.submit(task, here.ready())
-        steps = [f"step {n}" for n in range(12)]
-        seen = next(line for line in here.hooks.read_logs(handle, follow=True) or () if line == "step 5")
+
+        def lines(follow: bool, since: float | None = None) -> list[str]:
+            return [line for line in here.hooks.read_logs(handle, follow=follow, since=since) or () if line]
+
+        until(lambda: "one 2" in recorded(handle))
         since = time.time()
-        live = [line for line in here.hooks.read_logs(handle, follow=True, since=since) or () if line]
-        assert live == steps[-len(live) :] and live[-1] == "step 11" and "step 0" not in live
-        past = [line for line in here.hooks.read_logs(handle, follow=False, since=since) or () if line]
-        assert past == steps[-len(past) :] and past[-1] == "step 11" and seen not in past
+        (tmp_path / "go").touch()
+        assert lines(follow=True, since=since) == ["two 0", "two 1", "two 2"]
+        until(lambda: "two 2" in recorded(handle))
+        assert lines(follow=False, since=since) == ["two 0", "two 1", "two 2"]
         here.result(handle)
         log = here.run.task_dir(task) / "output.log"
         begins = offset(log, since)
-        assert begins is not None and [line for line in log.read_text()[begins:].splitlines() if line] == past
+        assert begins is not None and log.read_text()[begins:].split() == ["two", "0", "two", "1", "two", "2"]
+
+    def test_times_outlast_a_history_that_comes_late(self, world: Worlds, tmp_path: Path) -> None:
+        task = two_halves(tmp_path / "go")
+        here = world([server()], [task], emulator={"log_lag": 3.0})
+        handle = here.submit(task, here.ready())
+        until(lambda: "one 2" in recorded(handle))
+        since = time.time()
+        (tmp_path / "go").touch()
+        here.result(handle)
+        log = here.run.task_dir(task) / "output.log"
+        begins = offset(log, since)
+        assert begins is not None and log.read_text()[begins:].split()[-2:] == ["two", "2"] and "one" not in log.read_text()[begins:]
+
+
+def recorded(handle: TaskHandle) -> list[str]:
+    """What the history of a job's log has: lines that bear times."""
+    try:
+        return [text for page in pages(Workspace(), "job", str(handle.data["id"]), int((time.time() - 3600) * 10**9)) for _, text in page]
+    except NotFound:
+        return []
+
+
+def two_halves(go: Path) -> TaskSpec:
+    """Prints three lines, waits for a file, and prints three more."""
+    return program(f"""
+        import pathlib, time
+        for n in range(3): print('one', n, flush=True)
+        while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.05)
+        for n in range(3): print('two', n, flush=True)
+    """)
 
 
 class TestWhatIsNotOurs:

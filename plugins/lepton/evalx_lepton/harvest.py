@@ -25,6 +25,9 @@ LIMIT, MAX_LIMIT = 5_000, 10_000
 OVERLAP = 30 * 10**9
 """Nanoseconds before the newest line that are read again, for lines that came late."""
 
+TIMES = 10**7
+"""Nanoseconds of which only the last time is noted."""
+
 MAX_LOG = 64 * 2**20
 """Bytes of a log that are kept."""
 
@@ -54,9 +57,15 @@ class LogFile:
                 file.write(data)
                 self._rest -= len(data)
                 if moment:
-                    times[moment // 10**9] = (moment / 10**9, MAX_LOG - self._rest)
+                    times[moment // TIMES] = (moment / 10**9, MAX_LOG - self._rest)
         self.lines += len(lines)
         note(self.path, times.values())
+
+    def begins_as(self, other: LogFile) -> bool:
+        """Whether it begins with all of the other, whose times are then its own."""
+        with self.path.open("rb") as mine:
+            beginning = other.path.read_bytes()
+            return mine.read(len(beginning)) == beginning
 
 
 class Harvest:
@@ -115,8 +124,9 @@ class Harvest:
         except NotFound:
             pass
         if live.lines > self._history.lines:
+            if not live.begins_as(self._history):
+                forget(self._history.path)
             live.path.replace(self._history.path)
-            forget(self._history.path)
             self._history.lines = live.lines
         live.path.unlink(missing_ok=True)
 
