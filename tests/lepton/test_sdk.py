@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -381,6 +382,24 @@ class TestListing:
             assert listing.within(60) is first
             go_on.set()
             assert newer.result().asked > first.asked
+
+    def test_a_slow_one_is_not_asked_for_all_the_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        moment, asked = [1000.0], []
+
+        def fetch() -> Snapshot[Endpoint]:
+            asked.append(moment[0])
+            moment[0] += 10.0
+            return Snapshot()
+
+        monkeypatch.setattr("evalx_lepton.listing.time", SimpleNamespace(monotonic=lambda: moment[0]))
+        listing = Listing(fetch)
+        looks = 0
+        while moment[0] < 1100.0:
+            listing.within(2.0)
+            looks += 1
+            moment[0] += 0.5
+        assert len(asked) <= 6, "once in 20 seconds"
+        assert looks > 80, "while one is there, nobody waits"
 
 
 class TestDepartures:

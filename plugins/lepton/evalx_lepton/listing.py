@@ -25,6 +25,11 @@ LATE = 4
 """While a listing is on its way, one that is so many times too old will do: a look that waits would hold up a thread that has work."""
 
 
+SLOW = 2
+"""A listing is asked for at most once in so many times what the last one took. Else, on a busy machine, the looks of a large run would all
+wait for the next one, and nothing else, such as a deletion, would have a thread."""
+
+
 class Listing(Generic[View]):
     """The newest listing of one kind of resource. Any number of threads may ask; one call at a time goes out."""
 
@@ -33,15 +38,18 @@ class Listing(Generic[View]):
         self._turn = threading.Condition()
         self._asking = False
         self._asked = float("-inf")
+        self._took = 0.0
         self._answer: Snapshot[View] | EvalxError | None = None
 
     def within(self, seconds: float) -> Snapshot[View]:
-        """A listing that was asked for at most so many seconds ago, or a little longer if the next one is on its way already.
+        """A listing that was asked for at most so many seconds ago; or a little longer, if the next one is on its way already or would take
+        its time.
 
         A failure is shared like an answer. Raises what the call raises.
         """
         now = time.monotonic()
         with self._turn:
+            seconds = max(seconds, SLOW * self._took)
             if self._asking and isinstance(self._answer, Snapshot) and self._asked >= now - LATE * seconds:
                 return self._answer
         return self.since(now - seconds)
@@ -62,7 +70,7 @@ class Listing(Generic[View]):
             asked = time.monotonic()
             answer = self._ask(asked)
             with self._turn:
-                self._asked, self._answer = asked, answer
+                self._asked, self._answer, self._took = asked, answer, time.monotonic() - asked
                 return self._told()
         finally:
             with self._turn:
