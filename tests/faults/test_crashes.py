@@ -96,3 +96,12 @@ def test_a_worker_without_marks_goes_after_its_server_was_killed(lab: Any) -> No
     lab.gate.touch()
     lab.end(process)
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("command", ["resume", "cleanup"])
+def test_what_cannot_begin_still_says_that_something_is_alive(lab: Any, command: str) -> None:
+    lab.crash("create.recorded:1", "run", lab.config(lab.task("first")))
+    assert lab.alive()
+    failing = {**lab.environment, "EVALX_FAILPOINT": "lease.taken:1:raise"}
+    assert lab.evalx(command, "last", env=failing).code == 7
+    assert lab.evalx("cleanup", "last").code == 0 and not lab.alive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import sys
@@ -123,6 +124,16 @@ def test_an_echo_is_no_second_signal(lab: Any) -> None:
     process.send_signal(signal.SIGCONT)
     done = lab.end(process)
     assert (done.code in (130, 143), lab.alive()) == (True, []) and "nothing left alive" in done.err, done.err
+
+
+def test_a_hook_that_never_returns_does_not_hold_up_the_end(lab: Any) -> None:
+    """Python would wait for its thread for ever."""
+    target = {"api_endpoint": {"url": "http://127.0.0.1:9/v1", "model_id": "m"}}
+    config = {"defaults": [{"execution": "local/default"}, {"deployment": "none"}, "_self_"], "target": target}
+    config |= {"execution": {"endpoint_readiness_timeout": 1}, "evaluation": {"harness": "command", "tasks": [lab.task("first")]}}
+    (lab.folder / "c.yaml").write_text(json.dumps(config))
+    done = lab.evalx("run", "c.yaml", "--json", env={**lab.environment, "EVALX_FAILPOINT": "hook.wait_ready.before:1:hang"})
+    assert done.code == 5 and done.json["outcome"] == "failed" and "did not return in time" in done.out
 
 
 def test_a_signal_during_cleanup_is_no_excuse(lab: Any) -> None:

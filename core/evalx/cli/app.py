@@ -7,7 +7,10 @@ import importlib
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,9 @@ from evalx.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+LEAVING = 5.0
+"""Seconds in which the threads of hooks may end when all is said."""
 
 SECTIONS = {
     "Evaluate": {
@@ -170,12 +176,22 @@ def main(argv: Sequence[str] | None = None, *, early: bool = False) -> None:
         # click ends the process itself when a reader has left, and puts another stdout in place of the broken one.
         left = isinstance(error, SystemExit) and sys.stdout is not stdout
         code = report(BrokenPipeError() if left else error, asked)
-    if asked.at_once:
-        sys.stderr.flush()
-        os._exit(int(code or 0))
     if argv is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said: what is torn down now must not speak of it
+    if asked.at_once:
+        _leave(int(code or 0))
+    if argv is None and any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        threading.Thread(target=_leave, args=(int(code or 0), LEAVING), daemon=True).start()
     sys.exit(int(code or 0))
+
+
+def _leave(code: int, after: float = 0.0) -> None:
+    """End the process without waiting for threads: for one in which a hook has not returned, Python would wait for ever."""
+    time.sleep(after)
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _check_folder() -> None:
