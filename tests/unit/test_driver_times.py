@@ -10,9 +10,10 @@ import pytest
 from evalx import calls, driver, failpoints, ledger, redaction
 from evalx.driver import Driver
 from evalx.errors import AuthError, EndpointFailed, ExitCode, RunBusy, StoreError, TransientError
-from evalx.model import Limits, Outcome
+from evalx.model import EndpointSpec, Event, Limits, Outcome, Spec, TaskSpec
 from evalx.reasons import apart
 from evalx.store import Journal
+from evalx.store.states import ResourceState
 from evalx.testing import Ending, Fault
 
 from .timed import READY, TIMEOUT, Bench, endpoint, task
@@ -76,6 +77,7 @@ def test_a_run_in_order(bench: Bench) -> None:
         "call teardown",
     ]
     assert (done.stop_reason, done.stop_code, done.fatal, done.left) == (None, None, None, ())
+    assert done.endpoints_ready == {"a"}
     assert not (done.auth_failed or done.failed_fast or done.at_once)
     assert bench.executor.pool.shut == [{"wait": False, "cancel_futures": True}]
 
@@ -173,6 +175,29 @@ def test_a_store_that_fails_is_the_reason(bench: Bench, monkeypatch: pytest.Monk
     assert done.fatal is error and done.stop_reason == "disk full" and not bench.world.alive
 
 
+@pytest.mark.parametrize("kind", [EndpointSpec, TaskSpec])
+def test_what_cannot_be_written_down_is_not_created(bench: Bench, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    error, write = StoreError("disk full"), Journal.resource
+
+    def failing(journal: Journal, spec: Spec, name: str, state: ResourceState, **more: Any) -> Event:
+        if state is ResourceState.INTENT and isinstance(spec, kind):
+            raise error
+        return write(journal, spec, name, state, **more)
+
+    monkeypatch.setattr(Journal, "resource", failing)
+    done = bench.go()
+    assert done.fatal is error and done.stop_reason == "disk full" and not bench.world.alive
+    assert (bench.result().outcome, bench.result().reason) == (Outcome.CANCELLED, "disk full")
+    assert bench.world.count("deploy" if kind is EndpointSpec else "run_task") == 0
+
+
+def test_after_a_stop_nothing_is_asked_for(bench: Bench) -> None:
+    bench.world.endings["a"] = Ending(polls=FOR_EVER)
+    tasks = [task("a", on="e"), task("b", 1, on="e")]
+    bench.go([endpoint("e")], tasks, limits=Limits(max_tasks=1), at={7.0: lambda run: run.stop("interrupted")})
+    assert bench.trace.when("job b intent") == [] and bench.result("b").outcome is Outcome.CANCELLED
+
+
 # ---------------------------------------------------------------------- endpoints
 
 
@@ -244,8 +269,9 @@ def test_refused_credentials_of_one_endpoint_are_remembered(bench: Bench) -> Non
 
 
 def test_refused_credentials_of_a_task(bench: Bench) -> None:
-    bench.world.add(Fault("run_task", error=AuthError("401", "lep login")))
-    done = bench.go()
+    bench.world.add(Fault("run_task", "a", AuthError("401", "lep login")))
+    bench.world.add(Fault("collect", "b", EndpointFailed("no such job")))
+    done = bench.go("ab")
     assert done.auth_failed and bench.result().reason == "401 (hint: lep login)"
     assert bench.result().started == pytest.approx(EPOCH + 5, abs=0.05) == bench.result().ended
 
