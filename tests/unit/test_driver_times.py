@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from evalx.errors import AuthError, EndpointFailed, ExitCode, RunBusy, StoreErro
 from evalx.model import EndpointSpec, Event, Limits, Outcome, Spec, TaskSpec
 from evalx.reasons import apart
 from evalx.store import Journal
-from evalx.store.states import ResourceState
+from evalx.store.states import ResourceState, TaskState
 from evalx.testing import Ending, Fault
 
 from .timed import READY, TIMEOUT, Bench, endpoint, task
@@ -134,6 +136,35 @@ def test_a_run_that_is_only_ended_creates_nothing(bench: Bench) -> None:
     done = bench.go(ending="cleaned up")
     assert bench.run.stopping.is_set() and done.stop_reason == "cleaned up"
     assert not bench.world.created and bench.trace.when("run  cancelling") == []
+
+
+def test_what_is_not_asked_for_is_not_done(bench: Bench) -> None:
+    """Without fail-fast others go on, a run begins with all of its time, and no window to settle is waited for."""
+    bench.world.endings.update(a=Ending(Outcome.FAILED), b=Ending(polls=FOR_EVER))
+    bench.world.add(Fault("deploy", "c", error=TransientError("no answer", retry_after=3600.0)))
+    bench.go("abc", limits=Limits(max_duration=60.0))
+    assert bench.trace.when("run  cancelling") == near(60) and bench.trace.when("call cleanup c") == near(0)
+
+
+def test_a_watch_may_end_the_run(bench: Bench) -> None:
+    async def watch(stop: Callable[[str, ExitCode], None]) -> None:
+        await asyncio.sleep(3.0)
+        stop("too dear", ExitCode.DEADLINE)
+
+    done = bench.go(watch=watch)
+    assert bench.trace.when("run  cancelling") == near(3) and (done.stop_reason, done.stop_code) == ("too dear", ExitCode.DEADLINE)
+
+
+def test_a_score_that_cannot_be_written_down_ends_the_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    error, write = StoreError("disk full"), Journal.task
+
+    def failing(journal: Journal, spec: TaskSpec, state: TaskState, **more: Any) -> Event:
+        if state is TaskState.SCORED:
+            raise error
+        return write(journal, spec, state, **more)
+
+    monkeypatch.setattr(Journal, "task", failing)
+    assert bench.go().fatal is error and not bench.world.alive
 
 
 def test_fail_fast_says_what_has_failed(bench: Bench) -> None:
@@ -551,7 +582,22 @@ def test_a_fault_at_each_place_ends_the_run_and_leaves_nothing(bench: Bench, pla
     assert done.fatal is not None and "Failpoint" in str(done.fatal) and not bench.world.alive and not done.left
 
 
+def test_a_stop_before_the_create_call_leaves_nothing_to_look_for(bench: Bench) -> None:
+    bench.trace.react = lambda what: bench.driver.stop("interrupted") if what == "endpoint a intent" else None
+    bench.go(settle=SETTLE)
+    assert bench.trace.order("endpoint a intent", "call deploy a", "endpoint a unknown", "call cleanup a", "endpoint a gone") == [
+        "endpoint a intent",
+        "endpoint a gone",
+    ]
+
+
 # ---------------------------------------------------------------------- deleting
+
+
+@pytest.mark.parametrize("settle", [0.0, SETTLE])
+def test_what_is_known_to_exist_is_deleted_once(bench: Bench, settle: float) -> None:
+    bench.go([endpoint("e")], [task("t", on="e")], settle=settle)
+    assert bench.trace.when("call cleanup t") == near(10) == bench.trace.when("call cleanup e")
 
 
 def test_what_does_not_go_is_a_suspected_leak(bench: Bench) -> None:

@@ -26,14 +26,16 @@ READY, TIMEOUT = 600.0, 900.0
 
 @define(eq=False)
 class Trace:
-    """What happened, in order, with the virtual second: `call deploy a`, or an event as `endpoint a intent`."""
+    """What happened, in order, with the virtual second: `call deploy a`, or an event as `endpoint a intent`. react: is told of each."""
 
     clock: Clock
+    react: Callable[[str], object] = lambda what: None
     entries: list[tuple[float, str]] = field(factory=list)
     events: list[Event] = field(factory=list)
 
     def note(self, what: str) -> None:
         self.entries.append((round(self.clock.now, 2), what))
+        self.react(what)
 
     @hookimpl
     def on_event(self, run: RunContext, event: Event) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import sqlite3
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -111,17 +112,23 @@ def test_a_run_whose_directory_was_deleted_can_still_be_opened(run: Path) -> Non
     with Store() as store, store.open(RUN) as journal:
         assert journal.note("warning").seq == 2
     assert len((run / "events.jsonl").read_text().splitlines()) == 2
+    assert (stat.S_IMODE(run.stat().st_mode), stat.S_IMODE((run / "events.jsonl").stat().st_mode)) == (0o700, 0o600)
 
 
-def test_a_run_directory_that_cannot_be_written_does_not_stop_the_run(run: Path, tmp_path: Path) -> None:
+def test_a_run_directory_that_cannot_be_written_does_not_stop_the_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The file is derived; what it lacks is added as soon as that is possible."""
     run.rename(tmp_path / "moved")
     run.write_text("in the way")
     with Store() as store, store.open(RUN) as journal:
-        journal.note("warning", reason="unfiled")
+        for _ in range(2):
+            journal.note("warning", reason="unfiled")
         run.unlink()
         journal.note("warning", reason="filed")
-    assert [json.loads(line)["seq"] for line in (run / "events.jsonl").read_text().splitlines()] == [1, 2, 3]
+    assert [json.loads(line)["seq"] for line in (run / "events.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
+    said = "".join(capsys.readouterr())
+    assert said.count("the event file lags behind") == 1 and "File exists" in said, "it is told once"
 
 
 def test_a_reader_in_another_process_is_not_disturbed(run: Path, spawn: Spawn) -> None:
