@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from evalx.api import Run, RunStatus, TaskStatus, list_runs, open_run, resume, run
     from evalx.errors import ConfigError, EvalxError, ExitCode, RunInterrupted
     from evalx.model import Metric, Outcome, TaskResult
-    from evalx.runs import RunSummary
+    from evalx.summaries import RunSummary
 
 __version__ = "0.1.0"
 
@@ -25,7 +25,7 @@ _HOMES = {
     "evalx.api": ("Run", "RunStatus", "TaskStatus", "list_runs", "open_run", "resume", "run"),
     "evalx.errors": ("ConfigError", "EvalxError", "ExitCode", "RunInterrupted"),
     "evalx.model": ("Metric", "Outcome", "TaskResult"),
-    "evalx.runs": ("RunSummary",),
+    "evalx.summaries": ("RunSummary",),
 }
 
 __all__ = [

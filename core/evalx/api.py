@@ -24,11 +24,10 @@ from evalx.errors import ConfigError, ExitCode
 from evalx.kept import Kept
 from evalx.logfiles import past_lines, wanted
 from evalx.model import Event, TaskResult
-from evalx.runs import RunSummary
 from evalx.standing import condition, exit_code, is_working, kept_of, left_alive
 from evalx.store import RunRecord, Store
 from evalx.store.states import RunState, TaskState
-from evalx.summaries import stored_summary
+from evalx.summaries import RunSummary, stored_summary
 
 LOOK = 0.5
 """Seconds between looks at a run that another process drives."""

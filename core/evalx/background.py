@@ -22,7 +22,7 @@ from types import FrameType
 from evalx.control import Control
 from evalx.display.choose import choose
 from evalx.errors import ExitCode
-from evalx.runs import RunSummary
+from evalx.summaries import RunSummary
 
 _LIVE: set[Work] = set()
 """Those whose runs are not over."""

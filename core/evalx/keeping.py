@@ -11,7 +11,6 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from attrs import evolve
 
@@ -22,9 +21,7 @@ from evalx.kept import Kept, clock, kept_endpoints
 from evalx.model import Event
 from evalx.store import Journal, RunRecord, Store
 from evalx.store.states import RunState, TaskState
-
-if TYPE_CHECKING:
-    from evalx.runs import RunSummary
+from evalx.summaries import RunSummary, stored_summary
 
 
 def opened(journal: Journal, ending: str | None) -> Event:
@@ -88,8 +85,6 @@ def handed_over(journal: Journal) -> Kept:
 
 def kept_with_all_scores(run_id: str) -> RunSummary | None:
     """The summary of a run that keeps endpoints and has nothing else to do; None for any other. It has a keeper then."""
-    from evalx.summaries import stored_summary
-
     with Store() as store:
         record = store.find(run_id)
         scored = all(task.state is TaskState.SCORED for task in store.tasks(record.run_id))

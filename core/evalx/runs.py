@@ -12,14 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from evalx import catalog, failpoints
 from evalx.config import Config
 from evalx.config.structure import structure
 from evalx.context import RunContext
 from evalx.control import Control
-from evalx.cost import Cost, Meter, check_prices, cost_of, money, with_billing
+from evalx.cost import Meter, check_prices, cost_of, money, with_billing
 from evalx.driver import Driver, Watch
 from evalx.errors import AuthError, ConfigError, ConfigErrors, DeadlineExceeded, EvalxError, ExitCode, RunBusy, internal
 from evalx.exporters.account import account_of
@@ -27,45 +27,22 @@ from evalx.exporters.running import Exported, export_planned
 from evalx.interrupts import SIGNALS, Ending, Interrupts, Terminal
 from evalx.keeper import NobodyKeeps
 from evalx.keeping import as_it_stood, dismissed_keeper, handed_over, keeping, kept_with_all_scores, opened, vigil
-from evalx.kept import Kept
 from evalx.logtimes import LogWatch
 from evalx.manager import RunManager
 from evalx.manifest import write_manifest
-from evalx.model import Event, Finding, Outcome, RunPlan, TaskResult
+from evalx.model import Event, Finding, RunPlan
 from evalx.plan import make_plan
 from evalx.redaction import refer
 from evalx.serial import to_json
 from evalx.store import Holder, Journal, RunRecord, Store
-from evalx.store.states import Cleanliness, RunOutcome, RunState
+from evalx.store.states import Cleanliness, RunState
+from evalx.summaries import RunSummary, summarise
 
 CANCEL_PATIENCE = 600.0
 """Seconds in which a process that was asked to end its run must have done so."""
 
 PATIENCE_SAID = 10.0
 """Seconds after which the user is told what is being waited for."""
-
-
-@frozen
-class RunSummary:
-    """How a run ended. tasks: how many it has. results: one per task that has one, by index. left: names of resources that may still be
-    alive. abandoned: the user stopped waiting for the cleanup, and hook calls may still be under way in this process. exports: what came of
-    the exports that the config asks for; a failed one changes nothing of the rest. kept: endpoints that stay up for a while, and go by
-    themselves."""
-
-    run_id: str
-    directory: Path
-    outcome: RunOutcome
-    cleanliness: Cleanliness
-    tasks: int
-    results: tuple[TaskResult, ...]
-    left: tuple[str, ...]
-    exit_code: ExitCode
-    reason: str | None = None
-    hint: str | None = None
-    abandoned: bool = False
-    cost: Cost | None = None
-    exports: tuple[Exported, ...] = ()
-    kept: Kept | None = None
 
 
 @contextmanager
@@ -387,7 +364,7 @@ def _end_of(
     abandoned = ended is Ending.ABANDONED
     if abandoned:
         driver.kept = []
-    summary = _summarise(run, journal, driver, abandoned)
+    summary = summarise(run, journal, driver, abandoned)
     if ending is not None and before.state is RunState.KEEPING:
         summary = as_it_stood(summary, before)
     try:
@@ -399,7 +376,7 @@ def _end_of(
         write_manifest(run, None, summary.results)
     except EvalxError as error:
         driver.fatal, driver.kept = driver.fatal or error, []
-        summary = _summarise(run, journal, driver, abandoned)
+        summary = summarise(run, journal, driver, abandoned)
     return summary, driver
 
 
@@ -440,54 +417,3 @@ def _cost_watch(run: RunContext, journal: Journal) -> Watch | None:
     meter = Meter(run.plan, spent.amount or 0.0, [record for record in resources if record.state.may_exist])
     run.plugins.register(meter, f"meter-{id(meter)}")  # a run may be driven, and then ended, by one process
     return lambda stop: meter.watch(limit, stop, spent.currency)
-
-
-def _cost(run: RunContext, journal: Journal) -> Cost | None:
-    """None if the store does not tell."""
-    with suppress(EvalxError):
-        return cost_of(run.plan, journal.resources(), journal.tasks())
-    return None
-
-
-def _summarise(run: RunContext, journal: Journal, driver: Driver, abandoned: bool) -> RunSummary:
-    results = tuple(result for _, result in sorted(driver.ledger.results.items()))
-    scored = [result for result in results if result.outcome is Outcome.PASSED]
-    if len(scored) == len(run.plan.tasks):
-        outcome = RunOutcome.SUCCEEDED
-    elif driver.stop_code is ExitCode.DEADLINE:
-        outcome = RunOutcome.TIMED_OUT
-    elif run.stopping.is_set() and driver.fatal is None and not driver.failed_fast:
-        outcome = RunOutcome.CANCELLED
-    else:
-        outcome = RunOutcome.PARTIAL if scored else RunOutcome.FAILED
-    return RunSummary(
-        run_id=run.run_id,
-        directory=run.directory,
-        outcome=outcome,
-        cleanliness=Cleanliness.DIRTY if driver.left else Cleanliness.CLEAN,
-        tasks=len(run.plan.tasks),
-        results=results,
-        left=driver.left,
-        exit_code=_exit_code(driver, outcome),
-        reason=str(driver.fatal) if driver.fatal else driver.stop_reason,
-        hint=driver.fatal.hint if driver.fatal else None,
-        abandoned=abandoned,
-        cost=_cost(run, journal),
-    )
-
-
-def _exit_code(driver: Driver, outcome: RunOutcome) -> ExitCode:
-    """The most important truth wins: something may be alive, then what stopped the run, then what failed."""
-    if driver.left and not isinstance(driver.fatal, RunBusy):
-        return ExitCode.DIRTY
-    if driver.fatal is not None:
-        return driver.fatal.exit_code
-    if driver.stop_code is not None:
-        return driver.stop_code
-    if outcome is RunOutcome.SUCCEEDED:
-        return ExitCode.OK
-    if driver.auth_failed:
-        return ExitCode.AUTH
-    if driver.dead and not driver.endpoints_ready:
-        return ExitCode.NO_ENDPOINT
-    return ExitCode.TASK_FAILED

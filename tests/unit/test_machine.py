@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from evalx import calls, driver, ledger, processes, runs
+from evalx import calls, driver, ledger, processes, runs, summaries
 from evalx.context import RunContext
 from evalx.driver import Driver
 from evalx.errors import EvalxError, ExitCode, RunBusy
@@ -209,12 +209,12 @@ class Machine(RuleBasedStateMachine):
     def _judge(self, process: Process) -> None:
         """A process has ended, and says how."""
         process.work.result()
-        summary = runs._summarise(process.run, process.journal, process.driver, False)
+        summary = summaries.summarise(process.run, process.journal, process.driver, False)
         try:
             runs._closed(process.journal, summary, None)
         except EvalxError as error:
             process.driver.fatal = process.driver.fatal or error
-            summary = runs._summarise(process.run, process.journal, process.driver, False)
+            summary = summaries.summarise(process.run, process.journal, process.driver, False)
         if process.superseded:
             assert summary.exit_code is ExitCode.BUSY
         elif summary.exit_code is not ExitCode.DIRTY:

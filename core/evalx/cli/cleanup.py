@@ -17,8 +17,8 @@ from evalx.errors import EvalxError, ExitCode
 
 if TYPE_CHECKING:
     from evalx.cli.sightings import Sweep
-    from evalx.runs import RunSummary
     from evalx.store import ResourceRecord, RunRecord, Store
+    from evalx.summaries import RunSummary
 
     Left = tuple[RunRecord, list[ResourceRecord]]
 

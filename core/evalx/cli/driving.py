@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from evalx.cli.summary import Account
     from evalx.cli.terminal import RunTerminal
     from evalx.display.base import Display
-    from evalx.runs import Detached, RunSummary
+    from evalx.runs import Detached
+    from evalx.summaries import RunSummary
 
 F = TypeVar("F", bound=Callable[..., Any])
 

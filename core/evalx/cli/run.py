@@ -13,7 +13,7 @@ from evalx.cli.options import ConfigChoice, asked, common_options, config_option
 if TYPE_CHECKING:
     from evalx.cli.terminal import RunTerminal
     from evalx.display.base import Display
-    from evalx.runs import RunSummary
+    from evalx.summaries import RunSummary
 
 
 @click.command("run")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from evalx.cost import Cost
     from evalx.exporters.running import Exported
     from evalx.kept import Kept, KeptEndpoint
-    from evalx.runs import RunSummary
+    from evalx.summaries import RunSummary
 
 METRICS_SHOWN = 8
 LOG_LINES = 8
