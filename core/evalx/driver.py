@@ -482,7 +482,8 @@ class Driver:
             return
         handle = resource.best_handle
         # A job's name may be borne by two: a call that the network delivers twice makes a twin, which lists may not show yet either.
-        unsure = resource.handle is None or (self.calls.stopped and isinstance(resource.spec, TaskSpec))
+        young = isinstance(resource.spec, TaskSpec) and (self.calls.stopped or resource.asked is None)
+        unsure = resource.handle is None or young
         if isinstance(handle, EndpointHandle) and not handle.owned:
             self.ledger.record(resource, ResourceState.GONE, reason="not ours: left as it was")
             return

@@ -376,9 +376,9 @@ def test_killed_while_a_job_is_being_created_and_resumed_at_once() -> None:
     assert met > 10
 
 
-@pytest.mark.parametrize("killed", [False, True])
-def test_a_job_that_lists_do_not_show_yet(killed: bool) -> None:
-    """Stopped, or killed and cleaned up, when it was created less than the lists' lag ago."""
+@pytest.mark.parametrize("what", ["stopped", "cleaned up", "resumed"])
+def test_a_job_that_lists_do_not_show_yet(what: str) -> None:
+    """Stopped, or killed and cleaned up or resumed, when it was created less than the lists' lag ago."""
     met = 0
     for seed in range(10):
         machine = Machine()
@@ -388,11 +388,12 @@ def test_a_job_that_lists_do_not_show_yet(killed: bool) -> None:
                 machine.a_moment_passes(0.1)
             if machine.current:
                 met += 1
-                if killed:
-                    machine.kill()
-                    machine.start(True)
-                else:
+                if what == "stopped":
                     machine.stop()
+                else:
+                    machine.some_turns(30)
+                    machine.kill()
+                    machine.start(what == "cleaned up")
             for _ in range(8):
                 machine.a_moment_passes(2.0)
                 machine.what_exists_is_known()
