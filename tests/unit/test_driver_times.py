@@ -349,6 +349,7 @@ def test_a_task_without_a_score_is_tried_again_by_the_next_process(bench: Bench)
     bench.world.endings.clear()
     bench.go(again=True)
     assert (bench.result().outcome, bench.result().spec.attempt) == (Outcome.PASSED, 1)
+    assert bench.trace.when("task a lost") == [], "nobody looks for what is known to be over"
 
 
 def test_a_job_that_somebody_has_deleted_meanwhile_is_run_again(bench: Bench) -> None:

@@ -86,6 +86,7 @@ def test_the_event_file_is_mended_on_opening(run: Path, damage: Callable[[str], 
             assert (run / "events.jsonl").read_text() == whole
             journal.note("warning")
         assert [json.loads(line)["seq"] for line in (run / "events.jsonl").read_text().splitlines()] == [1, 2, 3, 4, 5]
+    assert not list(run.glob("*.ahead-*")), "the database knows all of it"
 
 
 def test_events_that_the_database_has_forgotten_are_kept(run: Path, evalx_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
