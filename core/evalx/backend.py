@@ -18,9 +18,9 @@ from attrs import frozen
 
 from evalx.calls import Calls, now
 from evalx.context import RunContext
-from evalx.driver import CLEANUP_DEADLINE
 from evalx.errors import ConfigError, DeadlineExceeded, EvalxError, PluginError, RunNotFound
 from evalx.facade import Hooks
+from evalx.lifecycle import CLEANUP_DEADLINE
 from evalx.model import EndpointHandle, EndpointSpec, Found, Handle, RunPlan, TaskHandle, TaskSpec
 from evalx.plan import new_run_id
 from evalx.reasons import in_words

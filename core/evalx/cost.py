@@ -135,7 +135,7 @@ def check_prices(plan: RunPlan) -> None:
 
 def forecast(plan: RunPlan) -> Forecast:
     """What the plan will cost, from the deadlines."""
-    from evalx.driver import CLEANUP_DEADLINE
+    from evalx.lifecycle import CLEANUP_DEADLINE
 
     endpoints = [hourly(plan, spec) for spec in plan.endpoints]
     tasks = [hourly(plan, spec) for spec in plan.tasks]
@@ -157,14 +157,15 @@ def _most(rates: Iterable[float | None], at_once: int | None) -> float:
 
 
 def _task_span(task: TaskSpec) -> float:
-    from evalx.driver import CLEANUP_DEADLINE, HARD_STOP_SLACK
+    from evalx.driver import HARD_STOP_SLACK
+    from evalx.lifecycle import CLEANUP_DEADLINE
 
     return task.timeout + HARD_STOP_SLACK + CLEANUP_DEADLINE
 
 
 def _endpoint_span(plan: RunPlan, endpoint: EndpointSpec) -> float:
     """Seconds that an endpoint may be there: until it is ready (all are, with `all_ready`), its tasks are over, and it is gone."""
-    from evalx.driver import CLEANUP_DEADLINE
+    from evalx.lifecycle import CLEANUP_DEADLINE
 
     ready = max(spec.ready_timeout for spec in plan.endpoints) if plan.start == "all_ready" else endpoint.ready_timeout
     own = [_task_span(task) for task in plan.tasks if task.endpoint == endpoint.name]

@@ -16,28 +16,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import evolve
 
 from evalx import failpoints
-from evalx.calls import Calls, Stopped, named, now
+from evalx.calls import Calls, Stopped, now
 from evalx.context import RunContext
-from evalx.errors import AuthError, DeadlineExceeded, EndpointFailed, EvalxError, ExitCode, RunBusy, StoreError, TransientError, internal
+from evalx.errors import AuthError, DeadlineExceeded, EndpointFailed, EvalxError, ExitCode, RunBusy, StoreError, internal
 from evalx.facade import Hooks
-from evalx.kept import hand_over_key, remove_key
+from evalx.kept import hand_over_key
 from evalx.ledger import Ledger, Resource
-from evalx.model import EndpointHandle, EndpointSpec, Handle, Outcome, Spec, TaskHandle, TaskResult, TaskSpec
+from evalx.lifecycle import CLEANUP_DEADLINE, Lifecycle
+from evalx.model import EndpointHandle, EndpointSpec, Outcome, TaskHandle, TaskResult, TaskSpec
 from evalx.patience import Patience
-from evalx.reasons import has_hint, in_words
-from evalx.redaction import mask_files
+from evalx.reasons import in_words
 from evalx.store import Journal
 from evalx.store.states import ResourceState, RunState
-
-T = TypeVar("T")
-H = TypeVar("H", EndpointHandle, TaskHandle)
 
 Watch = Callable[[Callable[[str, ExitCode], None]], Coroutine[Any, Any, None]]
 """Watches a run, and calls what it is given, with a reason and an exit code, when the run has to end."""
@@ -45,17 +41,11 @@ Watch = Callable[[Callable[[str, ExitCode], None]], Coroutine[Any, Any, None]]
 Flow = Callable[[], Coroutine[Any, Any, None]]
 """What is done with one endpoint or task. Begun where it is awaited: one that is broken off before that leaves nothing behind."""
 
-CLEANUP_DEADLINE = 300.0
-"""Seconds in which a deleted resource must be proven gone; afterwards it is reported as a suspected leak."""
-
 HARD_STOP_SLACK = 60.0
 """The time limit of a task acts inside its command; this much later the driver ends it from outside."""
 
 LAST_LOOK = 30.0
 """Seconds for asking a task that is being stopped for what it has, and an endpoint whether it is to blame."""
-
-ONE_LOOK = 2.0
-"""Seconds that a look may take which begins at the very end of the time."""
 
 CANCEL_GRACE, CANCEL_LOOKS = 3.0, 10
 """Seconds in which a cancelled task may end by itself before it is deleted, and how often it is looked at meanwhile."""
@@ -102,9 +92,9 @@ class Driver:
         self.kept: list[Resource] = []
         self._spared: list[Resource] = []
         self._over = False
-        self._seen: dict[str, tuple[float, str]] = {}
         self._torn_down = "teardown" not in run.plugins.capabilities()
         self.calls: Calls
+        self.lifecycle: Lifecycle
         if ending is not None:
             run.stopping.set()
 
@@ -115,7 +105,7 @@ class Driver:
         plan = self.run.plan
         pool = self.hooks.make_pool()
         self.calls = Calls(pool, self.run.stopping)
-        self._began = now()
+        self.lifecycle = Lifecycle(self.run, self.ledger, self.hooks, self.calls, self.settle)
         self._endpoint_slots = asyncio.Semaphore(plan.limits.max_endpoints or len(plan.endpoints) or 1)
         self._task_slots = asyncio.Semaphore(plan.limits.max_tasks or len(plan.tasks) or 1)
         self._all_up = asyncio.Barrier(len(plan.endpoints)) if plan.start == "all_ready" and plan.endpoints else None
@@ -126,10 +116,10 @@ class Driver:
             background.append(asyncio.create_task(self.watch(self.stop)))
         try:
             flows: list[Flow] = [partial(self._endpoint_flow, spec) for spec in plan.endpoints]
-            flows += [partial(self._take_down, stray) for stray in self.ledger.strays]
+            flows += [partial(self.lifecycle.remove, stray) for stray in self.ledger.strays]
             await asyncio.gather(*map(self._guarded, flows))
             await self._keep()
-            await asyncio.gather(*(self._guarded(partial(self._take_down, resource)) for resource in self.ledger.forgotten))
+            await asyncio.gather(*(self._guarded(partial(self.lifecycle.remove, resource)) for resource in self.ledger.forgotten))
             await self._wind_up()
             if self.kept and self.calls.stopped:
                 await self._wind_up()
@@ -148,10 +138,6 @@ class Driver:
             self.calls.stop()
             self.ledger.write(lambda: self.journal.run(RunState.CANCELLING, reason=reason))
 
-    def warn(self, reason: str) -> None:
-        """Keep a warning with the run. From the loop's thread only."""
-        self.ledger.write(lambda: self.journal.note("warning", reason=reason))
-
     @property
     def left(self) -> tuple[str, ...]:
         """Names of all that may still exist at the backend and is not kept."""
@@ -163,7 +149,7 @@ class Driver:
         """Delete what serves the run as a whole, which endpoints that are kept may need; and those as well if the run was stopped."""
         if self.kept and self.calls.stopped:
             given_up, self.kept = self.kept, []
-            await asyncio.gather(*(self._guarded(partial(self._take_down, endpoint)) for endpoint in given_up))
+            await asyncio.gather(*(self._guarded(partial(self.lifecycle.remove, endpoint)) for endpoint in given_up))
         if not self.kept:
             await self._teardown()
         self.ledger.flush()
@@ -179,7 +165,7 @@ class Driver:
                 await asyncio.sleep(TEARDOWN_PAUSE)
             self._torn_down = True
         except EvalxError as error:
-            self.warn(f"what belongs to the run as a whole may not be gone: {in_words(error)}")
+            self.ledger.warn(f"what belongs to the run as a whole may not be gone: {in_words(error)}")
 
     async def _heartbeat(self) -> None:
         while True:
@@ -205,6 +191,7 @@ class Driver:
     def _fail(self, error: EvalxError) -> None:
         if self.fatal is None:
             self.fatal = error
+            self.lifecycle.disowned = isinstance(error, RunBusy)
         self.stop(str(error))
 
     def _failed(self, what: str) -> None:
@@ -229,7 +216,7 @@ class Driver:
                 self._spared.append(endpoint)
                 await work
             else:
-                await asyncio.gather(work, self._take_down(endpoint))
+                await asyncio.gather(work, self.lifecycle.remove(endpoint))
 
     async def _up(self, endpoint: Resource, planned: EndpointSpec) -> tuple[Resource, EndpointHandle | None]:
         """The endpoint's resource, and its handle once it answers; None if it never will (then `dead` says why) or the run was stopped.
@@ -244,7 +231,7 @@ class Driver:
                 if not adopted:
                     raise
                 self.ledger.record(endpoint, ResourceState.DEGRADED, reason=in_words(error))
-                await self._take_down(endpoint)
+                await self.lifecycle.remove(endpoint)
             endpoint = self.ledger.resource(planned, needed=True)
             return endpoint, await self._bring_up(endpoint)
         except Stopped:
@@ -261,8 +248,8 @@ class Driver:
         assert isinstance(spec, EndpointSpec)
         deadline = now() + max(spec.ready_timeout - endpoint.age, 1.0)
         if not isinstance(handle, EndpointHandle):
-            handle = await self._create(endpoint, "deploy", partial(self.hooks.deploy, spec), deadline)
-        ready = await self._poll(handle, "wait_ready", partial(self.hooks.wait_ready, handle), deadline)
+            handle = await self.lifecycle.create(endpoint, "deploy", partial(self.hooks.deploy, spec), deadline)
+        ready = await self.lifecycle.until(handle, "wait_ready", partial(self.hooks.wait_ready, handle), deadline)
         endpoint.handle = ready
         self.ledger.record(endpoint, ResourceState.READY)
         self.endpoints_ready.add(spec.name)
@@ -289,7 +276,7 @@ class Driver:
         for endpoint in self.kept:
             self.ledger.record(endpoint, ResourceState.KEPT)
         others = [endpoint for endpoint in self._spared if endpoint not in self.kept]
-        await asyncio.gather(*(self._guarded(partial(self._take_down, endpoint)) for endpoint in others))
+        await asyncio.gather(*(self._guarded(partial(self.lifecycle.remove, endpoint)) for endpoint in others))
 
     async def _is_worth_keeping(self, endpoint: Resource) -> bool:
         """Whether it has not failed, and its key could be handed over."""
@@ -297,11 +284,11 @@ class Driver:
         assert isinstance(handle, EndpointHandle)
         try:
             hand_over_key(self.run, handle)
-            await self._poll(handle, "wait_ready", partial(self.hooks.wait_ready, handle), now() + LAST_LOOK)
+            await self.lifecycle.until(handle, "wait_ready", partial(self.hooks.wait_ready, handle), now() + LAST_LOOK)
         except Stopped:
             return False
         except EvalxError as error:
-            self.warn(f"endpoint {handle.spec.name} is not kept: {in_words(error)}")
+            self.ledger.warn(f"endpoint {handle.spec.name} is not kept: {in_words(error)}")
             return False
         return True
 
@@ -336,7 +323,7 @@ class Driver:
         failpoints.reach("result.known")
         await self.ledger.keep(result)
         failpoints.reach("result.stored")
-        await self._take_down(job)
+        await self.lifecycle.remove(job)
         return result
 
     async def _result(self, job: Resource, endpoint: EndpointHandle | None) -> TaskResult:
@@ -367,10 +354,10 @@ class Driver:
         patience = Patience(now(), spec.timeout, queue, HARD_STOP_SLACK, age=job.age, ran=self.ledger.ran(spec) if queue else None)
         handle = job.handle
         if not isinstance(handle, TaskHandle):
-            handle = await self._create(job, "run_task", partial(self.hooks.run_task, spec, endpoint), patience.deadline)
+            handle = await self.lifecycle.create(job, "run_task", partial(self.hooks.run_task, spec, endpoint), patience.deadline)
         if patience.running:
             self.ledger.running(spec)
-        return await self._poll(handle, "collect", partial(self.hooks.collect, handle), patience.deadline, patience)
+        return await self.lifecycle.until(handle, "collect", partial(self.hooks.collect, handle), patience.deadline, patience)
 
     async def _last_look(self, job: Resource, spec: TaskSpec, outcome: Outcome, reason: str) -> TaskResult:
         """What a task that is being stopped has finished, or else its end. A result that is there is never thrown away."""
@@ -410,143 +397,3 @@ class Driver:
         except (Stopped, EvalxError):
             return result
         return result
-
-    # ------------------------------------------------------------------ one resource
-
-    async def _create(self, resource: Resource, what: str, create: Callable[[], H], deadline: float) -> H:
-        """Commit the intent, then create (or adopt), then commit the handle.
-
-        Raises StoreError or RunBusy before anything is created if the intent cannot be committed; Stopped, DeadlineExceeded, and what
-        the hook raises.
-        """
-        if resource.state is not None:  # a process that is gone may have asked for it, too late for it to be seen yet
-            await self.calls.pause(self._unsettled(resource))
-        failpoints.reach("intent.before")
-        await self.ledger.intend(resource)
-        failpoints.reach("intent.after")
-        try:
-            handle = await self.calls.work(what, create, deadline, partial(self._retrying, resource.spec))
-        except Stopped as stop:
-            self.ledger.record(resource, ResourceState.UNKNOWN if stop.unknown else ResourceState.GONE)
-            raise
-        except DeadlineExceeded:
-            self.ledger.record(resource, ResourceState.UNKNOWN)
-            raise
-        finally:
-            resource.asked = now()
-        failpoints.reach("create.answered")
-        await self.ledger.created(resource, handle)
-        failpoints.reach("create.recorded")
-        return handle
-
-    async def _poll(self, handle: Handle, what: str, look: Callable[[], T | None], deadline: float, clock: Patience | None = None) -> T:
-        """Look until there is an answer. clock: moves the deadline of a task when it begins to run.
-
-        Raises DeadlineExceeded at the deadline, or when nothing has moved for too long.
-        """
-        spec, patience = handle.spec, self.run.plan.limits.no_progress
-        started = moved = now()
-        while (answer := await self._look(spec, what, look, deadline)) is None:
-            if clock is not None and isinstance(spec, TaskSpec):
-                if clock.hear(now(), self.run.last_report(spec)):
-                    self.ledger.running(spec)
-                deadline = clock.deadline
-            if self.ledger.progress(spec):
-                moved = now()
-            if now() >= deadline:
-                said = clock.spent if clock is not None else "not over in time"
-                seen = self._last_words(spec)
-                hint = f"give it longer, or see its log: evalx logs {self.run.run_id} --endpoint {spec.name}"
-                if not getattr(handle, "owned", True):
-                    hint = "give it longer, or look whether target.api_endpoint.url is right"
-                raise DeadlineExceeded(f"{said}; last seen: {seen}", None if clock is not None or has_hint(seen) else hint)
-            if patience is not None and self._tells_progress(spec) and now() - moved > patience:
-                hint = "raise execution.no_progress_timeout, if it may be silent for so long"
-                raise DeadlineExceeded(f"no progress for {patience:g} s; last seen: {self._last_words(spec)}", hint)
-            await self.calls.pause(min(self._interval(handle, now() - started), deadline - now()))
-        self.ledger.progress(spec)
-        return answer
-
-    async def _look(self, spec: Spec, what: str, look: Callable[[], T | None], deadline: float) -> T | None:
-        """One look; one that the deadline falls into may end. Raises DeadlineExceeded if it does not, with what was seen before it."""
-        try:
-            answer = await self.calls.work(what, look, max(deadline, now() + ONE_LOOK), partial(self._blind, spec))
-        except DeadlineExceeded as error:
-            raise DeadlineExceeded(f"{error}; last seen: {self._last_words(spec)}", error.hint) from error
-        self._seen[self.run.resource_name(spec)] = (now(), self._last_words(spec))
-        return answer
-
-    async def _take_down(self, resource: Resource) -> None:
-        """Delete it and prove that it is gone; else it is a suspected leak. Not if the run belongs to somebody else by now."""
-        if not resource.may_exist or isinstance(self.fatal, RunBusy):
-            return
-        handle = resource.best_handle
-        # A job's name may be borne by two: a call that the network delivers twice makes a twin, which lists may not show yet either.
-        young = isinstance(resource.spec, TaskSpec) and (self.calls.stopped or resource.asked is None)
-        unsure = resource.handle is None or young
-        if isinstance(handle, EndpointHandle) and not handle.owned:
-            self.ledger.record(resource, ResourceState.GONE, reason="not ours: left as it was")
-            return
-        await asyncio.wait([self.ledger.record(resource, ResourceState.DELETING)])  # or a killed process would leave word that it exists
-        failpoints.reach("delete.before")
-        deadline = now() + CLEANUP_DEADLINE
-        try:
-            await self._until_gone(handle, deadline)
-            if unsure and self.settle:
-                await asyncio.sleep(self._unsettled(resource))
-                await self._until_gone(handle, deadline + self.settle)
-        except EvalxError as error:
-            self.ledger.record(resource, ResourceState.LEAK_SUSPECTED, reason=str(error))
-        else:
-            failpoints.reach("delete.proven")
-            self._forget_key(resource)
-            self.ledger.record(resource, ResourceState.GONE)
-        with suppress(OSError):  # where no folder can be made, there are no logs either
-            folder = self.run.endpoint_dir(handle) if isinstance(handle, EndpointHandle) else self.run.task_dir(handle.spec)
-            await asyncio.to_thread(mask_files, folder, "*.log")
-
-    def _forget_key(self, resource: Resource) -> None:
-        if self.run.plan.limits.keep is not None and isinstance(resource.spec, EndpointSpec):
-            try:
-                remove_key(resource.name)
-            except StoreError as error:
-                self.warn(in_words(error))
-
-    def _unsettled(self, resource: Resource) -> float:
-        """Seconds in which something may still appear that a create call has made. Those of a process that is gone count from this one's
-        beginning if they were not answered, since nobody knows when the last of them was."""
-        if resource.asked is None and resource.handle is not None:
-            return max(self.settle - resource.age, 0.0)
-        asked = self._began if resource.asked is None else resource.asked
-        return max(asked + self.settle - now(), 0.0)
-
-    async def _until_gone(self, handle: Handle, deadline: float) -> None:
-        started = now()
-        while not await self.calls.insist("cleanup", partial(self.hooks.cleanup, handle), deadline):
-            if now() >= deadline:
-                raise DeadlineExceeded(f"still there {CLEANUP_DEADLINE:g} s after it was deleted", f"evalx cleanup {self.run.run_id}")
-            await asyncio.sleep(self._interval(handle, now() - started))
-
-    def _tells_progress(self, spec: Spec) -> bool:
-        """Whether its silence means anything: something countable was reported of it."""
-        report = self.run.last_report(spec)
-        return report is not None and (report.done is not None or report.activity is not None)
-
-    def _interval(self, handle: Handle, age: float) -> float:
-        """Seconds until the next look. Raises PluginError for a plugin that cannot tell."""
-        return named("poll_interval", partial(self.hooks.poll_interval, handle, age))
-
-    def _retrying(self, spec: Spec, error: TransientError) -> None:
-        self.run.report(spec, "retrying", str(error))
-        self.ledger.progress(spec)
-
-    def _blind(self, spec: Spec, error: TransientError) -> None:
-        """A look has failed: nothing is known of it now, neither that it is gone nor that it is as it was."""
-        moment, words = self._seen.get(self.run.resource_name(spec), (None, ""))
-        before = f"; {now() - moment:.0f} s ago: {words}" if moment is not None else ""
-        self.run.report(spec, "unknown", f"{error}{before}")
-        self.ledger.progress(spec)
-
-    def _last_words(self, spec: Spec) -> str:
-        report = self.run.last_report(spec)
-        return "nothing" if report is None else report.phase + (f" ({report.reason})" if report.reason else "")

@@ -209,7 +209,7 @@ class Interrupts:
                 self._withdraw()
                 asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)
-                self._driver.warn(f"the terminal is gone; the run goes on, and writes to {terminal.leave()}")
+                self._driver.ledger.warn(f"the terminal is gone; the run goes on, and writes to {terminal.leave()}")
                 return
             await asyncio.sleep(HANG_UP_PAUSE)
         self._looking = None

@@ -213,6 +213,10 @@ class Ledger:
         done.add_done_callback(self._notice)
         return done
 
+    def warn(self, reason: str) -> None:
+        """Keep a warning with the run."""
+        self.write(partial(self._journal.note, "warning", reason=reason))
+
     def flush(self) -> None:
         """Commit now whatever waits to be."""
         self._commits.flush()

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from attrs import define, field
 
-from evalx import calls, driver, ledger
+from evalx import calls, driver, ledger, lifecycle
 from evalx.context import RunContext
 from evalx.driver import Driver
 from evalx.errors import TransientError
@@ -41,7 +41,7 @@ UP = READY
 OVER = TIMEOUT + driver.HARD_STOP_SLACK + driver.LAST_LOOK + driver.CANCEL_GRACE
 """The same for a task, from its submission."""
 
-GONE = driver.CLEANUP_DEADLINE + SETTLE
+GONE = lifecycle.CLEANUP_DEADLINE + SETTLE
 """The same for what is deleted."""
 
 A_LITTLE = 15.0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from evalx import calls, driver, failpoints, ledger, redaction
+from evalx import calls, driver, failpoints, ledger, lifecycle, redaction
 from evalx.driver import Driver
 from evalx.errors import AuthError, EndpointFailed, ExitCode, RunBusy, StoreError, TransientError
 from evalx.model import EndpointSpec, Event, Limits, Outcome, Spec, TaskSpec
@@ -604,7 +604,7 @@ def test_what_is_known_to_exist_is_deleted_once(bench: Bench, settle: float) -> 
 def test_what_does_not_go_is_a_suspected_leak(bench: Bench) -> None:
     bench.world.polls_until_gone = FOR_EVER
     done = bench.go()
-    assert bench.trace.when("job a leak_suspected") == near(10 + driver.CLEANUP_DEADLINE)
+    assert bench.trace.when("job a leak_suspected") == near(10 + lifecycle.CLEANUP_DEADLINE)
     assert bench.trace.reasons("job a leak_suspected") == ["still there 300 s after it was deleted"]
     assert len(done.left) == 2 == len(bench.world.alive)
 

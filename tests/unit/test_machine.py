@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from evalx import calls, driver, ledger, processes, runs, summaries
+from evalx import calls, driver, ledger, lifecycle, processes, runs, summaries
 from evalx.context import RunContext
 from evalx.driver import Driver
 from evalx.errors import EvalxError, ExitCode, RunBusy
@@ -35,7 +35,7 @@ from .virtual import Clock, VirtualLoop
 
 READY, TIMEOUT = 120.0, 300.0
 
-LONGEST = 2 * (READY + TIMEOUT + driver.HARD_STOP_SLACK + driver.LAST_LOOK + 2 * (driver.CLEANUP_DEADLINE + SETTLE) + calls.STOP_GRACE)
+LONGEST = 2 * (READY + TIMEOUT + driver.HARD_STOP_SLACK + driver.LAST_LOOK + 2 * (lifecycle.CLEANUP_DEADLINE + SETTLE) + calls.STOP_GRACE)
 """Virtual seconds in which any process must have ended: a task that was lost is run a second time."""
 
 
