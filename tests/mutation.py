@@ -61,7 +61,9 @@ GROUPS = {
         (f"{_STORE}/test_store.py", f"{_STORE}/test_journal.py", *_EVENT_FILE),
     ),
     "calls": Group(("evalx/calls.py", "evalx/patience.py"), ("tests/unit/test_calls.py", "tests/unit/test_patience.py")),
-    "driver": Group(("evalx/driver.py",), tuple(f"tests/unit/test_{name}.py" for name in ("driver_times", "patience"))),
+    "driver": Group(
+        ("evalx/driver.py", "evalx/lifecycle.py"), tuple(f"tests/unit/test_{name}.py" for name in ("driver_times", "patience"))
+    ),
 }
 
 
