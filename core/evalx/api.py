@@ -21,7 +21,7 @@ from evalx.background import Work
 from evalx.config import Config, load
 from evalx.display.model import Board
 from evalx.errors import ConfigError, ExitCode
-from evalx.kept import Kept
+from evalx.keeping.kept import Kept
 from evalx.logfiles import past_lines, wanted
 from evalx.model import Event, TaskResult
 from evalx.standing import condition, exit_code, is_working, kept_of, left_alive

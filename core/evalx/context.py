@@ -89,7 +89,7 @@ class RunContext:
 
     def token(self, purpose: str) -> str:
         """A secret of this run for that purpose: 43 URL-safe characters, the same for every process of this machine. It is in no file but
-        that of an endpoint which the user keeps (see `evalx.kept`).
+        that of an endpoint which the user keeps (see `evalx.keeping.kept`).
 
         It is derived from a key that is kept in the state directory. Raises StoreError if the key cannot be read or made.
         """

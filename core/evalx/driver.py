@@ -26,7 +26,7 @@ from evalx.calls import Calls, Stopped, now
 from evalx.context import RunContext
 from evalx.errors import AuthError, DeadlineExceeded, EndpointFailed, EvalxError, ExitCode, RunBusy, StoreError, internal
 from evalx.facade import Hooks
-from evalx.kept import hand_over_key
+from evalx.keeping.kept import hand_over_key
 from evalx.ledger import Ledger, Resource
 from evalx.lifecycle import CLEANUP_DEADLINE, Lifecycle
 from evalx.model import EndpointHandle, EndpointSpec, Outcome, TaskHandle, TaskResult, TaskSpec

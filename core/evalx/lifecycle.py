@@ -13,7 +13,7 @@ from evalx.calls import Calls, Stopped, named, now
 from evalx.context import RunContext
 from evalx.errors import DeadlineExceeded, EvalxError, StoreError, TransientError
 from evalx.facade import Hooks
-from evalx.kept import remove_key
+from evalx.keeping.kept import remove_key
 from evalx.ledger import Ledger, Resource
 from evalx.model import EndpointHandle, EndpointSpec, Handle, Spec, TaskHandle, TaskSpec
 from evalx.patience import Patience

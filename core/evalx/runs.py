@@ -25,8 +25,8 @@ from evalx.errors import AuthError, ConfigError, ConfigErrors, DeadlineExceeded,
 from evalx.exporters.account import account_of
 from evalx.exporters.running import Exported, export_planned
 from evalx.interrupts import SIGNALS, Ending, Interrupts, Terminal
-from evalx.keeper import NobodyKeeps
-from evalx.keeping import as_it_stood, dismissed_keeper, handed_over, keeping, kept_with_all_scores, opened, vigil
+from evalx.keeping.handover import as_it_stood, dismissed_keeper, handed_over, keeping, kept_with_all_scores, opened, vigil
+from evalx.keeping.keeper import NobodyKeeps
 from evalx.logtimes import LogWatch
 from evalx.manager import RunManager
 from evalx.manifest import write_manifest

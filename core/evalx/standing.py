@@ -6,7 +6,7 @@ A run that keeps endpoints is over: its outcome stands. A process still owns it,
 from __future__ import annotations
 
 from evalx.errors import ExitCode
-from evalx.kept import Kept, kept_endpoints
+from evalx.keeping.kept import Kept, kept_endpoints
 from evalx.store import ResourceRecord, RunRecord, Store
 from evalx.store.states import Cleanliness, RunState
 

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from evalx.cost import Cost, cost_of
 from evalx.errors import EvalxError, ExitCode, RunBusy, RunInterrupted
-from evalx.kept import Kept
+from evalx.keeping.kept import Kept
 from evalx.model import Outcome, TaskResult
 from evalx.standing import exit_code, kept_of, uncared_for
 from evalx.store import Journal, RunRecord, Store

@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 
 from evalx.errors import ExitCode, RunBusy
-from evalx.keeping import vigil
+from evalx.keeping.handover import vigil
 from evalx.model import Limits, RunPlan
 from evalx.plan import new_run_id
 from evalx.store import Journal, Store
@@ -49,6 +49,6 @@ def test_a_clock_that_was_set_back_does_not_make_it_longer(journal: Journal) -> 
 
 
 def test_it_is_told_when_another_process_has_taken_the_run(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evalx.keeping.HEARTBEAT", 0.05)
+    monkeypatch.setattr("evalx.keeping.handover.HEARTBEAT", 0.05)
     with Store() as store, store.open(journal.record.run_id, heir_of=journal.fence), pytest.raises(RunBusy):
         asyncio.run(vigil(journal, None))

@@ -151,7 +151,7 @@ def cli(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand in COMMANDS.keys() - MINDS_ITSELF and not {"-h", "--help"} & set(ctx.ensure_object(Asked).args):
         from evalx.cli.output import tell
-        from evalx.keeper import replace_missing
+        from evalx.keeping.keeper import replace_missing
 
         replace_missing(tell)
 

@@ -56,7 +56,7 @@ def _facts(store: Store, record: RunRecord) -> dict[str, Any]:
 
 def _row(facts: dict[str, Any]) -> tuple[str, ...]:
     from evalx.display.text import duration
-    from evalx.kept import clock
+    from evalx.keeping.kept import clock
 
     kept = f", kept until {clock(facts['kept_until'])}" if facts["kept_until"] is not None else ""
     return (

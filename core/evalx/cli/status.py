@@ -60,7 +60,7 @@ def _head(store: Store, record: RunRecord, condition: str) -> list[str]:
     from evalx.cli.stored import kept_of
     from evalx.cost import spent_in_words
     from evalx.display.text import clean, duration, plural
-    from evalx.kept import clock
+    from evalx.keeping.kept import clock
 
     holder = store.holder(record.run_id)
     cost = _cost(store, record)

@@ -23,7 +23,7 @@ from evalx.serial import to_json
 if TYPE_CHECKING:
     from evalx.cost import Cost
     from evalx.exporters.running import Exported
-    from evalx.kept import Kept, KeptEndpoint
+    from evalx.keeping.kept import Kept, KeptEndpoint
     from evalx.summaries import RunSummary
 
 METRICS_SHOWN = 8
@@ -121,14 +121,14 @@ def verdict(account: Account) -> str:
 
 
 def _nothing_left(kept: Kept | None) -> str:
-    from evalx.kept import clock
+    from evalx.keeping.kept import clock
 
     return ", nothing left alive" if kept is None else f", {plural(len(kept.endpoints), 'endpoint')} kept until {clock(kept.until)}"
 
 
 def kept_lines(run: str, kept: Kept) -> Iterator[str]:
     """Where the endpoints are that stay up, how they are asked, and how they are deleted before their time."""
-    from evalx.kept import clock
+    from evalx.keeping.kept import clock
 
     by = f"then process {kept.keeper} deletes" if kept.keeper else "and no process will delete"
     yield f"kept until {clock(kept.until)}, {by} {'it' if len(kept.endpoints) == 1 else 'them'}:"

@@ -1,6 +1,6 @@
 """Runs whose tasks are over and whose endpoints are kept: what is written down of them, and how they pass from process to process.
 
-The process of the run hands it over to a keeper (see `evalx.keeper`), which waits (`vigil`) and then ends the run as any run is ended.
+The process of the run hands it over to a keeper (see `evalx.keeping.keeper`), which waits (`vigil`) and then ends it as any run is ended.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 
 from attrs import evolve
 
-from evalx import keeper
 from evalx.driver import HEARTBEAT, Watch
 from evalx.errors import EvalxError, ExitCode, StoreError
-from evalx.kept import Kept, clock, kept_endpoints
+from evalx.keeping import keeper
+from evalx.keeping.kept import Kept, clock, kept_endpoints
 from evalx.model import Event
 from evalx.store import Journal, RunRecord, Store
 from evalx.store.states import RunState, TaskState
