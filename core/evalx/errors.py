@@ -9,6 +9,7 @@ EvalxError                     any of the below; has a hint and an exit code
 ├── TaskRefused                the backend will never accept the task (from `run_task`)   1
 ├── TransientError             worth trying again, later; only the core retries           70
 ├── DeadlineExceeded           a wait had its time                                        6
+├── OutputLost                 stdout takes nothing, so what was asked for is missing    70
 ├── ExportFailed               an exporter could not do its work; the scores are safe      70
 ├── RunNotFound                no run of that id                                          2
 ├── RunNotOver                 the run may still change                                   8
@@ -125,6 +126,10 @@ class RunInterrupted(EvalxError):
     """A run is not over, and the process that drove it is gone. exit_code: 7 if something of it may be alive."""
 
     exit_code = ExitCode.TASK_FAILED
+
+
+class OutputLost(EvalxError):
+    usual_hint = "is its disk full? What evalx knows of runs is stored, and can be asked for again: evalx results"
 
 
 class StoreError(EvalxError):

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from evalx.config.env import parse_env
-from evalx.config.settings import at_least, setting
+from evalx.config.settings import a_port, at_least, setting
 from evalx.model import ServerSpec
 from evalx.serving import server_routes
 
@@ -30,7 +30,7 @@ class SglangOptions:
     )
     image: str = setting("lmsysorg/sglang:latest", help="Container image, where servers run in containers.")
     served_model_name: str | None = setting(None, help="Name under which the model is served.", example="my-model")
-    port: int | None = setting(None, help="TCP port; by default one that is free.")
+    port: int | None = setting(None, help="TCP port; by default one that is free.", validator=a_port)
     tensor_parallel_size: int = setting(1, help="GPUs that share each layer.", validator=at_least(1))
     pipeline_parallel_size: int = setting(1, help="GPUs, or groups of them, that split the layers.", validator=at_least(1))
     data_parallel_size: int = setting(1, help="Copies of the model behind the one port.", validator=at_least(1))
@@ -69,7 +69,7 @@ class NimOptions:
 
     image: str = setting(help="The NIM, as nvcr.io/nim/…:TAG or …@sha256:DIGEST.", example="nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8.6")
     served_model_name: str | None = setting(None, help="Name under which the model is served.", example="my-model")
-    port: int | None = setting(None, help="TCP port on which the container listens; 8000 unless it is told otherwise.")
+    port: int | None = setting(None, help="TCP port on which the container listens; 8000 unless it is told otherwise.", validator=a_port)
     endpoints: Mapping[str, str] = setting(factory=dict, help="Paths: chat, completions, health.")
     envs: Mapping[str, Any] = setting(
         factory=dict,

@@ -23,7 +23,7 @@ from urllib.request import getproxies, proxy_bypass
 from attrs import field, frozen
 
 from evalx.config.env import parse_env
-from evalx.config.settings import at_least, setting
+from evalx.config.settings import a_port, at_least, setting
 from evalx.harnesses.target import DEFAULT_ROUTES, route_url
 from evalx.model import EndpointSpec, Json, RunPlan, ServerSpec
 
@@ -67,7 +67,7 @@ class VllmOptions:
     )
     image: str = setting("vllm/vllm-openai:latest", help="Container image, where servers run in containers.")
     served_model_name: str | None = setting(None, help="Name under which the model is served.", example="my-model")
-    port: int | None = setting(None, help="TCP port; by default one that is free.")
+    port: int | None = setting(None, help="TCP port; by default one that is free.", validator=a_port)
     tensor_parallel_size: int = setting(1, help="GPUs that share each layer.", validator=at_least(1))
     pipeline_parallel_size: int = setting(1, help="GPUs, or groups of them, that split the layers.", validator=at_least(1))
     data_parallel_size: int = setting(1, help="Copies of the model behind the one port.", validator=at_least(1))
@@ -278,7 +278,7 @@ def _in_words(error: Exception) -> str:
 def _json(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

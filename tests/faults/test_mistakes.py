@@ -94,6 +94,15 @@ def test_a_port_in_use(lab: Any) -> None:
     assert f"port {port} is in use by process {os.getpid()}" in done.err and "hint: remove deployment.port" in done.err
 
 
+def test_numbers_that_nothing_can_be(lab: Any) -> None:
+    impossible = ["deployment.port=65536", "execution.max_cost=inf", "execution.task_timeout=nan"]
+    done = run(lab, lab.config(lab.task("first")), *impossible)
+    assert done.code == 2 and len(errors(done)) == len(impossible), done.err
+    assert "deployment.port: must be a TCP port, from 1 to 65535, not 65536" in done.err
+    late = run(lab, "c.yaml", "execution.endpoint_readiness_timeout=-5")
+    assert late.code == 2 and "must be at least 0, not -5" in late.err
+
+
 def test_a_program_that_is_not_there(lab: Any) -> None:
     done = run(lab, lab.config(lab.task("first"), deployment={"argv": ["no-such-server"]}))
     assert done.code == 2 and errors(done) == ["error: deployment command: program 'no-such-server' is not found"]

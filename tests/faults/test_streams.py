@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evalx.interrupts import ECHO
+
 pytestmark = pytest.mark.enable_socket
+
+NO_ECHO = 2 * ECHO
 
 LOOKING = [
     ("status", "last"),
@@ -99,6 +106,60 @@ def test_a_run_whose_reader_leaves_still_cleans_up(lab: Any) -> None:
     process.communicate(timeout=60)
     assert lab.until(lambda: not lab.alive())
     assert lab.evalx("results", "last").out.splitlines()[1].startswith("first  accuracy")
+
+
+def full() -> Any:
+    return Path("/dev/full").open("w")
+
+
+def test_results_that_nobody_can_write_down(lab: Any) -> None:
+    """A full disk under stdout: one sentence, nothing left alive, and the scores can be asked for again."""
+    name = lab.config(lab.task("first"))
+    for command in (("run", name), ("run", name, "--json"), ("ls",), ("results", "last", "--json"), ("--help",)):
+        with full() as out:
+            done = lab.evalx(*command, stdout=out)
+        assert done.code == 70 and done.err.count("error: ") == 1, (command, done)
+        assert "error: cannot write to stdout: No space left on device\n hint: " in done.err, command
+    assert not lab.alive() and not (lab.state / "crashes").exists()
+    assert lab.evalx("results", "last").out.splitlines()[1].startswith("first  accuracy")
+
+
+def test_what_may_be_alive_wins_over_results_that_are_lost(lab: Any) -> None:
+    stuck = {**lab.environment, "EVALX_FAILPOINT": "hook.cleanup.before:1:hang"}
+    with full() as out:
+        process = lab.start("run", lab.config(lab.task("first", str(lab.gate))), "--json", stdout=out, env=stuck)
+    lab.until_event("running", "first")
+    process.send_signal(signal.SIGINT)
+    lab.until_event("deleting", "model")
+    time.sleep(NO_ECHO)
+    process.send_signal(signal.SIGINT)
+    done = lab.end(process)
+    assert done.code == 7 and f"No space left on device\n hint: something may be alive: evalx cleanup {lab.run_id}" in done.err
+
+
+def test_a_pipe_that_does_not_wait_for_its_reader(lab: Any) -> None:
+    """As programs that began with asynchronous output leave it to those that they start."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    process = lab.start("tasks", "ls", "--json", stdout=write, stderr=write)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        text = pipe.read()
+    assert lab.end(process).code == 0 and len(text) > 100_000 and json.loads(text)["schema"] == 1
+
+
+def test_messages_that_nobody_can_read(lab: Any) -> None:
+    """A full disk under stderr, or a reader who left, takes the messages; the results and the exit code are what they are."""
+    name = lab.config(lab.task("first"))
+    read, left = os.pipe()
+    os.close(read)
+    with full() as out:
+        for err in (out, left):
+            done = lab.evalx("run", name, stderr=err)
+            assert done.code == 0 and done.out.splitlines()[1].startswith("first  accuracy")
+            assert lab.evalx("status", "nosuchrun", stderr=err).code == 2
+    os.close(left)
+    assert not lab.alive()
 
 
 def test_without_any_streams(lab: Any) -> None:

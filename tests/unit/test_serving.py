@@ -182,7 +182,7 @@ def test_a_key_never_shows_even_if_the_server_repeats_it(serve: Callable[..., Se
     assert "sk-canary" not in probe(server.url, model="m", api_key="sk-canary").reason
 
 
-@pytest.mark.parametrize("content", ["<html>welcome</html>", "", "[]", {"hello": 1}])
+@pytest.mark.parametrize("content", ["<html>welcome</html>", "", "[]", "[" * 200_000, {"hello": 1}])
 def test_an_answer_that_is_not_openai_s_is_not_ready(serve: Callable[..., Server], content: Any) -> None:
     server = serve({"/v1/chat/completions": (200, content)})
     assert not probe(server.url, model="m").ready

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evalx import __version__, failpoints
+from evalx.cli import streams
 from evalx.cli.errors import report
 from evalx.cli.options import Asked, verbosity_options
 from evalx.errors import ConfigError, ExitCode
@@ -163,7 +164,7 @@ def main(argv: Sequence[str] | None = None, *, early: bool = False) -> None:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     asked = Asked(json="--json" in args, args=tuple(args))
-    _open_missing_streams()
+    streams.open_missing() if argv is not None else streams.prepare()
     stdout = sys.stdout
     try:
         if early:
@@ -200,13 +201,3 @@ def _check_folder() -> None:
         Path.cwd()
     except FileNotFoundError:
         raise ConfigError("the current folder does not exist any more", "cd to another one") from None
-
-
-def _open_missing_streams() -> None:
-    """A process started without standard streams gets empty ones: else the database would be opened as file 1 and be written to."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 -- for as long as the process lives

@@ -12,7 +12,7 @@ import click
 
 from evalx.cli import messages
 from evalx.cli.options import asked
-from evalx.errors import EvalxError, ExitCode
+from evalx.errors import EvalxError, ExitCode, OutputLost
 
 if TYPE_CHECKING:
     from evalx.cli.summary import Account
@@ -64,7 +64,12 @@ def drive(
     except Detached as detached:
         asked().at_once = True  # looks may be under way that nobody waits for
         return detach(["resume", detached.run_id, *successor], as_json, detached)
-    show(Account.of(summary), display, as_json)
+    try:
+        show(Account.of(summary), display, as_json)
+    except OutputLost as lost:
+        if summary.exit_code is ExitCode.DIRTY:
+            lost.exit_code, lost.hint = ExitCode.DIRTY, f"something may be alive: evalx cleanup {summary.run_id}"
+        raise
     return int(summary.exit_code)
 
 

@@ -8,22 +8,28 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import click
 
+from evalx.cli import streams
 from evalx.cli.options import Asked
 from evalx.cli.output import emit
 from evalx.cli.wording import say
 from evalx.display.text import clean
-from evalx.errors import ConfigErrors, EvalxError, ExitCode
+from evalx.errors import ConfigErrors, EvalxError, ExitCode, OutputLost
 from evalx.redaction import redact
 
 
 def report(error: BaseException, asked: Asked) -> int:
     """Tell the user what went wrong; returns the exit code of the process."""
     if isinstance(error, BrokenPipeError):
-        return _reader_left()
+        streams.drop_stdout()
+        return 128 + signal.SIGPIPE  # whoever read stdout has gone (`evalx ls | head`): end quietly
+    if isinstance(error, OutputLost):
+        streams.drop_stdout()
+        return _expected(error, replace(asked, json=False))
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(bool(error.code))
     if isinstance(error, KeyboardInterrupt | click.Abort) or _while_interrupted(error):
@@ -136,9 +142,3 @@ def _keep(text: str) -> str | None:
 
 def _trace(error: BaseException) -> str:
     return clean("".join(traceback.format_exception(error)))
-
-
-def _reader_left() -> int:
-    """Whoever read stdout has gone (`evalx ls | head`): end quietly, also when the interpreter flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 128 + signal.SIGPIPE

@@ -53,6 +53,12 @@ def at_least(minimum: float) -> Callable[[Any, Any, Any], None]:
     return check
 
 
+def a_port(_instance: Any, attribute: Any, value: int | None) -> None:
+    """Validator for `setting`: a TCP port, or 0, as None, for one that is free or usual."""
+    if value is not None and not 0 <= value <= 65535:
+        raise ValueError(f"must be a TCP port, from 1 to 65535, not {value}", attribute)
+
+
 def _keep(_instance: Any, attribute: Any, value: Any) -> None:
     if value is None or SHORTEST_KEEP <= value <= LONGEST_KEEP:
         return

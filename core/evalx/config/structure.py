@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 import re
 import types
 import typing
@@ -200,6 +201,8 @@ class Reader:
             return self._read_any(value, at) if isinstance(value, kind) else self._mismatch(value, _noun(kind), at)
         if kind is type(None):
             return None if value is None else self._mismatch(value, "null", at)
+        if kind is float and isinstance(value, float) and not math.isfinite(value):
+            return self._mismatch(value, "a finite number", at)
         if type(value) is kind:
             return value
         converted = _converted(value, kind)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from evalx.config.env import parse_env
-from evalx.config.settings import setting
+from evalx.config.settings import a_port, setting
 from evalx.hookspecs import hookimpl, hookspec
 from evalx.model import EndpointSpec, ServerSpec
 from evalx.serial import from_json
@@ -83,7 +83,7 @@ class CommandOptions:
         example=["llama-server", "--model", "/models/model.gguf", "--port", "{port}", "--alias", "{model}"],
     )
     served_model_name: str | None = setting(None, help="Name under which the model is served.", example="my-model")
-    port: int | None = setting(None, help="TCP port; by default one that is free.")
+    port: int | None = setting(None, help="TCP port; by default one that is free.", validator=a_port)
     health_path: str | None = setting("/health", help="Path that answers 200 once the model is loaded; null where there is none.")
     routes: Mapping[str, str] = setting(factory=dict, help="Endpoint type → path, where the server differs from OpenAI.")
     env: Mapping[str, Any] = setting(factory=dict, help="Variables: host:NAME, lit:TEXT or plain values; `{port}` as in `argv`.")

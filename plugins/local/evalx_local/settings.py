@@ -46,8 +46,8 @@ class LocalSettings(ExecutionSettings):
     max_tasks: int | None = setting(
         factory=_processors, help="How many tasks run at the same time; by default as many as processors.", validator=at_least(1)
     )
-    endpoint_readiness_timeout: float = setting(600.0, help="Seconds until a model server must answer.")
-    task_timeout: float = setting(14400.0, help="Seconds until a task must be over, unless it says otherwise.")
+    endpoint_readiness_timeout: float = setting(600.0, help="Seconds until a model server must answer.", validator=at_least(0))
+    task_timeout: float = setting(14400.0, help="Seconds until a task must be over, unless it says otherwise.", validator=at_least(0))
 
     @property
     def ready_timeout(self) -> float:

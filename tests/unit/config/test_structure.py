@@ -90,6 +90,8 @@ def test_a_value_that_fits_is_taken(key: str, value: Any, result: Any) -> None:
         ("count", None, "count: expected an integer, found nothing (null)"),
         ("ratio", "nan", "ratio: expected a number, found 'nan'"),
         ("ratio", "inf", "ratio: expected a number"),
+        ("ratio", float("nan"), "ratio: expected a finite number, found nan"),
+        ("ratio", float("-inf"), "ratio: expected a finite number, found -inf"),
         ("ratio", False, "ratio: expected a number, found false"),
         ("flag", 1, "flag: expected true or false, found 1"),
         ("flag", "yes", "flag: expected true or false, found 'yes'"),

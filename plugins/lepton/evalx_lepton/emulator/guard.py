@@ -110,7 +110,7 @@ async def _body(request: Request) -> Any:
         return None
     try:
         return json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError(400, "InvalidRequest", f"the body is not JSON: {error}") from error
 
 
