@@ -69,16 +69,14 @@ def test_a_kept_endpoint_answers_until_it_is_cleaned_up(lab: Any, monkeypatch: p
     assert (endpoint["key_variable"], endpoint["key_file"], endpoint["model"]) == ("STUB_KEY", None, "stub")
     assert done.json["may_be_alive"] == []
     again = lab.config(lab.task("other"), name="other.yaml")
-    onto = [f"target.api_endpoint.url={endpoint['base_url']}", "target.api_endpoint.model_id=stub", *target]
-    tree = json.loads((lab.folder / again).read_text())
-    tree["defaults"][1], tree["deployment"] = {"deployment": "none"}, {"type": "none"}
-    (lab.folder / again).write_text(json.dumps(tree))
+    onto = ["deployment=none", f"target.api_endpoint.url={endpoint['base_url']}", "target.api_endpoint.model_id=stub", *target]
     other = lab.evalx("run", again, "--json", "execution.output_dir=elsewhere/deep", *onto)
     assert other.code == 0, other.err
+    assert "the endpoint was there before the run" in lab.evalx("logs", other.json["run_id"], "--endpoint").err
     run = done.json["run_id"]
     shown = lab.evalx("status", run, "--exit-status")
     assert shown.code == 0 and "succeeded, 1 endpoint kept until" in shown.out and endpoint["base_url"] in shown.out
-    assert f"{run}  succeeded, kept until" in lab.evalx("ls").out
+    assert re.search(rf"^{run}  succeeded +1/1 +until \d\d:\d\d", lab.evalx("ls").out, re.MULTILINE)
     assert lab.evalx("watch", run).code == 0
     busy = lab.evalx("cleanup", "--all-runs")
     assert busy.code == 0, "it is in good hands"

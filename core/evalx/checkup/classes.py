@@ -25,7 +25,7 @@ METHODS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 """By group, the methods that a class must have, and what they are given, in that order."""
 
-OPTIONAL_METHODS: Mapping[str, tuple[str, ...]] = {"progress": ("log",), "details": ("task", "results")}
+OPTIONAL_METHODS: Mapping[str, tuple[str, ...]] = {"progress": ("log",), "details": ("task", "results"), "packages": ("task",)}
 """The methods that a harness may have."""
 
 

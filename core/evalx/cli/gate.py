@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 
 from evalx.cli.options import common_options
 from evalx.cli.output import emit, tell, width, write
+from evalx.cli.wording import columns, fit
 from evalx.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -74,6 +76,8 @@ def _print(policy: Policy, run: KeptRun, baseline: KeptRun | None, checks: list[
     for check in failed:
         place = f"{line(policy.path)}:{check.line}"
         why = f": {line(check.why)}" if check.why else f", found {check.found}"
-        tell(f"{place}: {line(f'{check.task} {check.metric}').strip()}: {check.condition}{why}")
+        told = f"{place}: {line(f'{check.task} {check.metric}').strip()}: {check.condition}{why}"
+        for text in fit(told, columns(sys.stderr)):
+            tell(text)
     count = plural(len(checks), "check")
     tell(f"run {run.run_id}{against}: gate {f'failed, {len(failed)} of {count}' if failed else f'passed, {count}'}")

@@ -38,6 +38,7 @@ def command(name: str, executor: str, deployment: str, tasks: tuple[str, ...], a
         emit({"path": str(path.absolute()), "executor": executor, "deployment": deployment})
         return
     write([str(path)])
-    tell(f"  change it:                   it says how; every key: evalx config schema --executor {executor} --deployment {deployment}")
+    tell(f"  change it:                   {path} says how")
+    tell(f"  what is still missing:       evalx doctor {path}")
     tell(f"  see what would be created:   evalx plan {path}")
     tell(f"  run it:                      evalx run {path}")

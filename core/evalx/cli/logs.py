@@ -96,6 +96,14 @@ class _Written:
 
         return isinstance(self._spec, TaskSpec)
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is of an endpoint that the run has found, and not deployed."""
+        from evalx.model import EndpointHandle
+
+        handles = [resource.handle for resource in self._store.resources(self._record.run_id) if resource.spec == self._spec]
+        return any(isinstance(handle, EndpointHandle) and not handle.owned for handle in handles)
+
     def past(self, count: int | None, since: float | None) -> list[str]:
         from evalx.logfiles import past_lines
 
@@ -158,7 +166,9 @@ def _show(logs: Sequence[Log], count: int | None, since: float | None) -> None:
             written = True
             click.echo(_labelled(log, text, logs))
     if not written:
-        tell("nothing has been logged yet" if since is None else "nothing has been logged since then")
+        foreign = all(isinstance(log, _Written) and log.is_foreign for log in logs)
+        nothing = "nothing has been logged yet" if since is None else "nothing has been logged since then"
+        tell("the endpoint was there before the run: its log is where its server runs" if logs and foreign else nothing)
 
 
 def _labelled(log: Log, text: str, logs: Sequence[Log]) -> str:

@@ -58,12 +58,11 @@ def _row(facts: dict[str, Any]) -> tuple[str, ...]:
     from evalx.display.text import duration
     from evalx.keeping.kept import clock
 
-    kept = f", kept until {clock(facts['kept_until'])}" if facts["kept_until"] is not None else ""
     return (
         facts["run_id"],
-        facts["condition"] + kept,
+        facts["condition"],
         f"{facts['scored']}/{len(facts['tasks'])}",
-        str(facts["may_be_alive"] or "-"),
+        f"until {clock(facts['kept_until'])}" if facts["kept_until"] is not None else str(facts["may_be_alive"] or "-"),
         facts["executor"],
         f"{duration(time.time() - facts['created'])} ago",
         ", ".join(facts["tasks"]),

@@ -115,7 +115,7 @@ def exports_told(exports: Iterable[Exported]) -> None:
 def verdict(account: Account) -> str:
     """One line: `run abc: partial, 2 of 3 tasks scored, nothing left alive`, and why."""
     passed = sum(result.outcome is Outcome.PASSED for result in account.results)
-    reason = f" ({line(account.reason)})" if account.reason else ""
+    reason = f" ({line(account.reason)})" if account.reason and account.reason != account.condition else ""
     left = "" if account.condition == "running" else ", something may be alive" if account.left else _nothing_left(account.kept)
     return f"run {account.run_id}: {account.condition}{reason}, {passed} of {account.tasks} tasks scored{left}"
 
@@ -167,7 +167,8 @@ def next_commands(account: Account) -> Iterator[str]:
     if account.condition == "running":
         yield f"follow it:              evalx watch {run}"
     elif failed or len(account.results) < account.tasks:
-        yield f"go on with the others:  evalx resume {run}"
+        scored = any(result.outcome is Outcome.PASSED for result in account.results)
+        yield f"{'go on with the others: ' if scored else 'try again:             '} evalx resume {run}"
     if failed:
         yield f"read a whole log:       evalx logs {run} {shlex.quote(clean(failed[0]))}"
     elif account.results and account.condition != "running":

@@ -35,6 +35,9 @@ from evalx.errors import ConfigError, ConfigErrors
 
 HYDRA_VERSION = "1.3"
 
+DEPLOYMENT = "deployment"
+"""The config group and the section of the same name."""
+
 
 @frozen
 class Composed:
@@ -55,6 +58,7 @@ def compose(primary: Document, folders: Sequence[Path], overrides: Sequence[str]
         if executor:
             parsed += _select_executor(repository, executor, parsed)
         with _readable_errors(repository):
+            parsed = _choose_deployment(repository, parsed)
             caching = CachingConfigRepository(repository)
             defaults = create_defaults_list(caching, primary.path.stem, parsed, prepend_hydra=False, skip_missing=False)
             config = repository.loader()._compose_config_from_defaults_list(defaults=defaults.defaults, repo=caching)
@@ -220,6 +224,29 @@ def _select_executor(repository: _Repository, executor: str, overrides: Sequence
     return [*extra, parse(f"++execution.type={executor}")]
 
 
+def _choose_deployment(repository: _Repository, overrides: Sequence[Override]) -> list[Override]:
+    """`deployment=CHOICE` as whoever types it means it: also where a file describes a server in its own section `deployment`.
+
+    Such a section is about another server, and left out, where no file chooses from the config group or the endpoint exists (`none`).
+    """
+    chosen = [override for override in overrides if override.key_or_group == DEPLOYMENT and isinstance(override.value(), str)]
+    if not chosen or any(override.is_add() or override.is_delete() for override in chosen):
+        return list(overrides)
+    others = [override for override in overrides if override not in chosen]
+    found = create_defaults_list(
+        CachingConfigRepository(repository), repository.primary.path.stem, others, prepend_hydra=False, skip_missing=True
+    )
+    in_group = [path for default in found.defaults if (path := str(default.config_path)).startswith(f"{DEPLOYMENT}/")]
+    if in_group and (chosen[-1].value() != "none" or in_group == [f"{DEPLOYMENT}/none"]):
+        return list(overrides)
+    for path, document in repository.documents.items():
+        if not path.startswith(f"{DEPLOYMENT}/"):
+            repository.documents[path] = document.without(DEPLOYMENT)
+    if in_group:
+        return list(overrides)
+    return [*others, OverridesParser.create().parse_override(f"+{DEPLOYMENT}={chosen[-1].value()}")]
+
+
 def _chosen_group(repository: _Repository, group: str, overrides: Sequence[Override]) -> str | None:
     """The option of a config group that the overrides or the primary config choose."""
     for override in reversed(overrides):
@@ -247,6 +274,11 @@ def _readable_errors(repository: _Repository) -> Iterator[None]:
         if twice := re.match(r"Multiple values for ([^\s.]+)", str(error)):
             hint = f"to change the choice, write {twice[1]}=… (without +) or, in a defaults list, 'override {twice[1]}: …'"
             raise ConfigError(f"config group '{twice[1]}' is chosen twice", hint, where=where) from None
+        if unchosen := re.match(r"Could not override '([^']+)'", str(error)):
+            hint = f"put `- {unchosen[1]}: CHOICE` into its defaults list, or set single keys: {unchosen[1]}.KEY=VALUE"
+            raise ConfigError(
+                f"the config chooses nothing from a config group '{unchosen[1]}'", hint, where=f"override {unchosen[1]}"
+            ) from None
         message = str(error).partition("\nSee http")[0].strip().replace("\n", " ")
         raise ConfigError(message, "a line of it is `- group: choice`, `- file` or `- _self_`", where=where) from None
 

@@ -73,6 +73,11 @@ class Document:
             key_path = key_path[:-1]
         return f"{shown(self.path)}:{self.lines.get(key_path, 1)}"
 
+    def without(self, section: str) -> Document:
+        """The same file as if it did not have that section."""
+        data = {key: value for key, value in self.data.items() if key != section}
+        return evolve(self, data=data, lines={path: line for path, line in self.lines.items() if path[0] != section})
+
 
 def shown(path: Path) -> str:
     """The path as a user wants to read it: relative to the current directory if it is below it."""

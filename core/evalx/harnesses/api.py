@@ -85,6 +85,9 @@ class Harness(Protocol):
     One whose command starts with a shell says in a class attribute `programs` which programs it needs, one of them at least; an executor
     that can look for them does so before anything is created. Without it, that is the first word of the command.
 
+    One that pip can install may have a method `packages(task: TaskSpec) -> tuple[str, ...]`: what to give to pip for that task; none if it
+    is not known. Users are told it when no program is found.
+
     One that tells in its log how far it is may have a method `progress(log: Sequence[str]) -> tuple[int, int] | None`: samples done of
     how many in all, from the log's last lines, the newest last; None if they do not tell.
 

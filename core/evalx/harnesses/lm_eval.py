@@ -55,6 +55,10 @@ class LmEvalHarness:
     evalx_api = (1, 0)
     programs = ("lm_eval",)
 
+    def packages(self, task: TaskSpec) -> tuple[str, ...]:  # noqa: ARG002 -- the same for every task
+        """As pip knows the harness, with what it needs to ask an endpoint."""
+        return ("lm-eval[api]",)
+
     def command(self, task: TaskSpec, target: Target, site: Site) -> HarnessCommand:
         params = task_settings(task, {*RUN_SETTINGS, *MODEL_SETTINGS, "model_args"}, "the lm_eval harness")
         _check_paths(params, site)

@@ -40,10 +40,36 @@ _SAMPLES = re.compile(r"(?:\bprocessed=|Requesting API:.*?)(\d+)(?: total=|/)(\d
 """What its own runner logs, and the progress bar of lm-evaluation-harness inside it; other harnesses of its containers tell nothing."""
 MAX_GROUPS = 10_000
 
+RUNNER = "nemo-evaluator"
+SUITE_PACKAGES = {
+    "lm-evaluation-harness": "nvidia-lm-eval",
+    "simple_evals": "nvidia-simple-evals",
+    "mtbench": "nvidia-mtbench-evaluator",
+    "ifbench": "nvidia-ifbench",
+    "bigcode-evaluation-harness": "nvidia-bigcode-eval",
+    "scicode": "nvidia-scicode",
+    "hle": "nvidia-hle",
+    "bfcl": "nvidia-bfcl",
+    "profbench": "nvidia-profbench",
+    "vlmevalkit": "nvidia-vlmeval",
+    "garak": "nvidia-eval-factory-garak",
+    "safety_eval": "nvidia-safety-harness",
+    "tooltalk": "nvidia-tooltalk",
+    "genai_perf_eval": "nvidia-genai-perf-eval",
+    "AA-LCR": "nvidia-aa-lcr",
+}
+"""Packages that NVIDIA publishes on PyPI with a suite of the catalogue."""
+
 
 class NemoEvaluatorHarness:
     evalx_api = (1, 0)
     programs = ("nemo-evaluator", "eval-factory")
+
+    def packages(self, task: TaskSpec) -> tuple[str, ...]:
+        """The runner and the package of the task's suite, by their names on PyPI; none for a suite whose package is not known."""
+        suite = task.options.get("suite")
+        package = SUITE_PACKAGES.get(str(suite))
+        return (RUNNER, package) if package else () if suite else (RUNNER,)
 
     def command(self, task: TaskSpec, target: Target, site: Site) -> HarnessCommand:
         config = run_config(task, target, site)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evalx.errors import ConfigError
 from evalx.harnesses.target import make_target
@@ -127,8 +128,16 @@ def _task(run: RunContext, task: TaskSpec) -> Iterator[Finding]:
     path = {**own, **command.env}.get("PATH")
     programs = getattr(harness, "programs", None) or bare.argv[:1]
     if not any(_found(program, path if isinstance(path, str) else None, run.directory) for program in programs):
-        hint = f"install it, or name the virtual environment that has it: execution.harnesses.{task.harness}.venv"
-        yield _error(f"harness {task.harness}: program {programs[0]!r} is not found", hint)
+        yield _error(f"harness {task.harness}: program {programs[0]!r} is not found", _install(harness, task))
+
+
+def _install(harness: Any, task: TaskSpec) -> str:
+    """How its user comes by the harness: by commands, where it says what pip has of it."""
+    venv = f"execution.harnesses.{task.harness}.venv"
+    packages = harness.packages(task) if hasattr(harness, "packages") else ()
+    if not packages:
+        return f"install it, or name the virtual environment that has it: {venv}"
+    return f"set {venv}=$PWD/harness after: python3 -m venv harness && harness/bin/pip install {shlex.join(packages)}"
 
 
 def _references(run: RunContext, env: Mapping[str, EnvValue]) -> Iterator[Finding]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from evalx_quickstart import paths
 from evalx_quickstart.prepare import PrepareError, prepare
@@ -41,8 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("interrupted; run it again to go on")
         return 130
     say("ready; now run:")
-    print(f"evalx run {CONFIGS[model]}")
+    print(f"{_evalx()} run {CONFIGS[model]}")
     return 0
+
+
+def _evalx() -> str:
+    """The command evalx as it can be typed here: by its path if its virtual environment is not activated."""
+    path = Path(sys.executable).with_name("evalx")
+    if shutil.which("evalx") or not path.is_file():
+        return "evalx"
+    return shlex.quote(str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path))
 
 
 if __name__ == "__main__":

@@ -45,6 +45,15 @@ evaluation:
     - name: mmlu_pro
 """
 
+SERVER = """
+deployment:
+  type: server
+  checkpoint_path: /models/other
+evaluation:
+  tasks:
+    - name: ifeval
+"""
+
 
 def test_a_plain_file_without_defaults_list(loaded: Load) -> None:
     config = loaded(SIMPLE)
@@ -113,6 +122,34 @@ def test_every_bad_override_is_told_without_its_value(mistakes: Mistakes) -> Non
         "override x",
     ]
     assert not any("canary" in f"{error} {error.hint}" for error in found)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["defaults: [{execution: acme/default}, {deployment: server}, _self_]", "defaults: [{execution: acme/default}, _self_]"],
+    ids=["chosen by its group", "in a section of its own"],
+)
+def test_an_endpoint_that_exists_takes_the_place_of_a_server_whatever_files_say_of_it(loaded: Load, write: Write, written: str) -> None:
+    write(f"{written}\ndeployment: {{type: server, checkpoint_path: /models/tiny}}", "base.yaml")
+    given = ["execution.output_dir=out", "target.api_endpoint.url=http://127.0.0.1:1", "target.api_endpoint.model_id=m"]
+    for text in (f"{written}\n{SERVER}", f"defaults: [base, _self_]\n{SERVER}"):
+        config = loaded(text, overrides=["deployment=none", *given])
+        assert (config.deployment_type, config.tree["deployment"]) == ("none", {"type": "none"})
+        assert config.target.api_endpoint.model_id == "m"
+
+
+def test_a_deployment_chosen_by_an_override_replaces_a_section_and_not_settings_of_a_chosen_group(loaded: Load) -> None:
+    other = "execution: {type: acme, region: west}\ndeployment: {type: none}\nevaluation: {tasks: [{name: ifeval}]}"
+    config = loaded(other, overrides=["deployment=server", "deployment.checkpoint_path=/models/tiny"])
+    assert (config.deployment_type, config.deployment.checkpoint_path) == ("server", "/models/tiny")
+    config = loaded(COMPOSED, overrides=["deployment=server"])
+    assert config.deployment.checkpoint_path == "/models/tiny"
+
+
+def test_a_choice_from_another_group_that_the_config_does_not_choose_from_is_a_mistake(mistakes: Mistakes) -> None:
+    (error,) = mistakes(SIMPLE, overrides=["execution=acme/default"])
+    assert error.where == "override execution"
+    assert "chooses nothing from a config group 'execution'" in str(error)
 
 
 def test_the_executor_option_wins(loaded: Load) -> None:

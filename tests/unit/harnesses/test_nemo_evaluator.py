@@ -10,8 +10,9 @@ import yaml
 
 from evalx.errors import ConfigError
 from evalx.harnesses.api import HarnessCommand, ResultError, Target
-from evalx.harnesses.nemo_evaluator import RUN_CONFIG, NemoEvaluatorHarness
+from evalx.harnesses.nemo_evaluator import RUN_CONFIG, SUITE_PACKAGES, NemoEvaluatorHarness
 from evalx.model import Metric, Secret, Site
+from evalx.tasks import all_tasks
 
 from .conftest import Run, make_task
 
@@ -236,3 +237,19 @@ def test_a_missing_or_huge_file_is_no_result(tmp_path: Path) -> None:
         file.truncate(2**34)
     with pytest.raises(ResultError, match="larger than 16 MiB"):
         NemoEvaluatorHarness().parse(make_task(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("suite", "packages"),
+    [
+        ("lm-evaluation-harness", ("nemo-evaluator", "nvidia-lm-eval")),
+        (None, ("nemo-evaluator",)),
+        ("a suite of which nothing is known", ()),
+    ],
+)
+def test_what_pip_installs_for_a_task(suite: str | None, packages: tuple[str, ...]) -> None:
+    assert NemoEvaluatorHarness().packages(make_task(task="ifeval", suite=suite)) == packages
+
+
+def test_the_suites_whose_packages_are_known_are_those_of_the_catalogue() -> None:
+    assert set(SUITE_PACKAGES) <= {task.suite for task in all_tasks()}
