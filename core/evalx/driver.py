@@ -31,7 +31,7 @@ from evalx.ledger import Ledger, Resource
 from evalx.lifecycle import CLEANUP_DEADLINE, Lifecycle
 from evalx.model import EndpointHandle, EndpointSpec, Outcome, TaskHandle, TaskResult, TaskSpec
 from evalx.patience import Patience
-from evalx.reasons import in_words
+from evalx.reasons import in_words, whole
 from evalx.store import Journal
 from evalx.store.states import ResourceState, RunState
 
@@ -142,8 +142,8 @@ class Driver:
     def left(self) -> tuple[str, ...]:
         """Names of all that may still exist at the backend and is not kept."""
         kept = {resource.name for resource in self.kept}
-        whole = () if self._torn_down or kept else (f"what belongs to run {self.run.run_id} as a whole",)
-        return tuple(name for name in self.ledger.left if name not in kept) + whole
+        rest = () if self._torn_down or kept else (whole(self.run.run_id),)
+        return tuple(name for name in self.ledger.left if name not in kept) + rest
 
     async def _wind_up(self) -> None:
         """Delete what serves the run as a whole, which endpoints that are kept may need; and those as well if the run was stopped."""

@@ -12,6 +12,11 @@ def in_words(error: EvalxError) -> str:
     return with_hint(str(error), error.hint)
 
 
+def whole(run_id: str) -> str:
+    """What may be alive of a run beside endpoints and tasks: what its executor made for all of them."""
+    return f"what belongs to run {run_id} as a whole"
+
+
 def with_hint(text: str, hint: str | None) -> str:
     """A reason, and what to do about it."""
     return f"{text} {_OPENING}{hint})" if hint else text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from evalx.errors import ExitCode
 from evalx.keeping.kept import Kept, kept_endpoints
+from evalx.reasons import whole
 from evalx.store import ResourceRecord, RunRecord, Store
 from evalx.store.states import Cleanliness, RunState
 
@@ -30,6 +31,16 @@ def left_alive(store: Store, record: RunRecord) -> list[ResourceRecord]:
         for resource in resources
         if resource.state.may_exist and (resource.handle is None or getattr(resource.handle, "owned", True))
     ]
+
+
+def names_left(store: Store, record: RunRecord) -> list[str]:
+    """What may exist at the backend and is ours, in words: the names, or that it is what belongs to the run as a whole (`only_whole`)."""
+    return [resource.name for resource in left_alive(store, record)] or [whole(record.run_id)] * only_whole(store, record)
+
+
+def only_whole(store: Store, record: RunRecord) -> bool:
+    """Whether all endpoints and tasks of a run are gone, and what belongs to it as a whole, such as its secrets, could not be deleted."""
+    return record.state is RunState.CLOSED and record.cleanliness is Cleanliness.DIRTY and not left_alive(store, record)
 
 
 def uncared_for(store: Store, record: RunRecord) -> list[ResourceRecord]:

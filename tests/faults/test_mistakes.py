@@ -132,7 +132,11 @@ def test_a_server_that_accepts_and_says_nothing(lab: Any) -> None:
 def test_a_server_that_dies_at_the_start(lab: Any) -> None:
     script = "echo loading; echo 'CUDA error: no device' >&2; exit 9"
     done = run(lab, lab.config(lab.task("first"), deployment={"argv": ["sh", "-c", script]}))
-    assert done.code == 5 and "the model server exited with code 9: CUDA error: no device" in done.err and "output.log" in done.err
+    assert (
+        done.code == 5
+        and "the model server exited with code 9: CUDA error: no device" in done.err
+        and f"evalx logs {lab.run_id} --endpoint model" in done.err
+    )
 
 
 def test_a_server_that_dies_in_the_middle(lab: Any) -> None:

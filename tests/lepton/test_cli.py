@@ -16,6 +16,7 @@ import yaml
 from tests.lepton.conftest import QUESTION, until
 
 from evalx_lepton.emulator import Emulator
+from evalx_lepton.emulator.settings import Fault
 from evalx_lepton.sdk import Credentials, Workspace
 
 SWEEP = ("cleanup", "--all-runs", "--executor", "lepton")
@@ -123,6 +124,27 @@ def _variables(marks: dict[str, str]) -> list[dict[str, str]]:
 def alive(emulator: Emulator, run_id: str) -> list[str]:
     """What exists with the run's name, without what is over."""
     return [name for name in emulator.alive() if name.partition("/")[2].startswith(f"evalx-{run_id}-")]
+
+
+def test_secrets_that_could_not_be_deleted_are_not_forgotten(workspace: Callable[..., Emulator], write: Write, evalx: Evalx) -> None:
+    emulator = workspace(faults=(Fault(403, method="DELETE", path="*secret*"),))
+    config = write("""
+        import json, pathlib, sys
+        folder = pathlib.Path(sys.argv[3])
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "results.json").write_text(json.dumps({"schema": 1, "metrics": [{"name": "accuracy", "value": 1}]}))
+    """)
+    done = evalx("a", "run", config)
+    assert done.returncode == 7, done.stderr
+    (left,) = [line.removeprefix("  may be alive: ") for line in done.stderr.splitlines() if "may be alive:" in line]
+    assert emulator.alive() and "as a whole" in left
+    listed, shown = evalx("a", "cleanup", "--all-runs"), evalx("a", "status", "last", "--exit-status")
+    assert (listed.returncode, shown.returncode) == (7, 7) and left in listed.stdout and left in shown.stdout
+    assert json.loads(evalx("a", "ls", "--json").stdout)["runs"][0]["may_be_alive"] == 1
+    assert json.loads(evalx("a", "cleanup", "--all-runs", "--json").stdout)["runs"][0]["may_be_alive"][0]["name"] == left
+    emulator.fail()
+    assert evalx("a", "cleanup", "--all-runs", "--apply").returncode == 0 and not emulator.alive()
+    assert evalx("a", "cleanup", "--all-runs").returncode == 0
 
 
 def test_a_killed_run_is_swept_from_a_machine_that_never_saw_it(

@@ -75,10 +75,10 @@ def _one(store: Store, run: str) -> Left:
 
 
 def _everything(store: Store) -> list[Left]:
-    from evalx.cli.stored import is_alive, left_alive
+    from evalx.cli.stored import is_alive, left_alive, only_whole
 
     idle = [record for record in store.runs() if not is_alive(store, record)]
-    return [(record, left) for record in idle if (left := left_alive(store, record))]
+    return [(record, left) for record in idle if (left := left_alive(store, record)) or only_whole(store, record)]
 
 
 def _sweep(executor: str, overrides: Sequence[str], store: Store) -> Sweep:
@@ -106,10 +106,14 @@ def _list(known: Sequence[Left], sweep: Sweep | None, as_json: bool) -> int:
 
 def _show(known: Sequence[Left], sweep: Sweep | None) -> None:
     """What the store knows; then what the backend shows, which need not be told twice."""
+    from evalx.display.text import table
+    from evalx.reasons import whole
+
     seen = sweep.names if sweep is not None else frozenset()
     told = [(record, [resource for resource in left if resource.name not in seen]) for record, left in known]
-    if any(left for _, left in told):
-        write(_lines(told))
+    rows = [*_rows(told), *((record.run_id, "run", whole(record.run_id), "") for record, left in known if not left)]
+    if rows:
+        write(table(("run", "kind", "name", "state"), rows))
     if sweep is not None:
         write(sweep.lines())
 
@@ -121,18 +125,19 @@ def _again() -> str:
     return " ".join(["evalx cleanup --all-runs", *executor])
 
 
-def _lines(found: Sequence[Left]) -> list[str]:
-    from evalx.display.text import table
-
-    rows = [(record.run_id, resource.kind, resource.name, resource.state.value) for record, left in found for resource in left]
-    return table(("run", "kind", "name", "state"), rows)
+def _rows(found: Sequence[Left]) -> list[tuple[str, ...]]:
+    return [(record.run_id, resource.kind, resource.name, resource.state.value) for record, left in found for resource in left]
 
 
 def _left_json(record: RunRecord, left: Sequence[ResourceRecord]) -> dict[str, Any]:
+    from evalx.reasons import whole
+    from evalx.store.states import ResourceState
+
+    told = [{"kind": resource.kind, "name": resource.name, "state": resource.state} for resource in left]
     return {
         "run_id": record.run_id,
         "executor": record.executor,
-        "may_be_alive": [{"kind": resource.kind, "name": resource.name, "state": resource.state} for resource in left],
+        "may_be_alive": told or [{"kind": "run", "name": whole(record.run_id), "state": ResourceState.LEAK_SUSPECTED}],
     }
 
 

@@ -34,7 +34,7 @@ def command(limit: int, everything: bool, as_json: bool) -> None:
 
 
 def _facts(store: Store, record: RunRecord) -> dict[str, Any]:
-    from evalx.cli.stored import condition, kept_of, left_alive
+    from evalx.cli.stored import condition, kept_of, names_left
     from evalx.store.states import TaskState
 
     tasks, kept = store.tasks(record.run_id), kept_of(store, record)
@@ -49,7 +49,7 @@ def _facts(store: Store, record: RunRecord) -> dict[str, Any]:
         "directory": str(record.directory),
         "tasks": [task.spec.name for task in tasks],
         "scored": sum(task.state is TaskState.SCORED for task in tasks),
-        "may_be_alive": len(left_alive(store, record)),
+        "may_be_alive": len(names_left(store, record)),
         "kept_until": kept.until if kept is not None else None,
     }
 

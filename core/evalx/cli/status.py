@@ -36,17 +36,19 @@ def command(run: str, exit_status: bool, as_json: bool) -> int:
 
 
 def _screen(store: Store, record: RunRecord, board: Board) -> list[str]:
-    from evalx.cli.stored import condition, is_working, kept_of, left_alive, uncared_for
+    from evalx.cli.stored import condition, is_working, kept_of, left_alive, only_whole, uncared_for
     from evalx.cli.summary import kept_lines
+    from evalx.reasons import whole
 
     lines = [*_head(store, record, condition(store, record)), "", *_tasks(board)]
     if (kept := kept_of(store, record)) is not None:
         lines += ["", *kept_lines(record.run_id, kept)]
     working = is_working(store, record)
     left = left_alive(store, record) if working else uncared_for(store, record)
-    if left:
+    names = _resources(left) if left else [whole(record.run_id)] * only_whole(store, record)
+    if names:
         title = "alive:" if working else f"may be alive (evalx cleanup {record.run_id}):"
-        lines += ["", title, *(f"  {text}" for text in _resources(left))]
+        lines += ["", title, *(f"  {text}" for text in names)]
     return lines
 
 
@@ -104,7 +106,7 @@ def _resources(resources: list[ResourceRecord]) -> list[str]:
 
 
 def _as_json(store: Store, record: RunRecord, code: int) -> dict[str, Any]:
-    from evalx.cli.stored import condition, kept_of, left_alive
+    from evalx.cli.stored import condition, kept_of, names_left
     from evalx.cli.summary import cost_json, kept_json
     from evalx.serial import to_json
 
@@ -140,6 +142,6 @@ def _as_json(store: Store, record: RunRecord, code: int) -> dict[str, Any]:
         ],
         "cost": cost_json(_cost(store, record)),
         "kept": kept_json(kept_of(store, record)),
-        "may_be_alive": [resource.name for resource in left_alive(store, record)],
+        "may_be_alive": names_left(store, record),
         "endpoints": [to_json(spec) for spec in record.plan.endpoints],
     }
