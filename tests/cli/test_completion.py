@@ -73,6 +73,9 @@ def test_configs_and_their_tasks_and_keys(offered: Any, config: Any) -> None:
     assert set(offered("evalx run quickstart-tinyqa -t ")) == {"arithmetic", "capitals", "everyday_facts"}
     assert offered("evalx run mine.yaml deployment.served")["deployment.served_model_name="] == "now tiny"
     assert "execution.runtime=" in offered("evalx plan mine.yaml execution.max_tasks=1 execution.r"), "of the config group"
+    assert {"deployment=none", "deployment=vllm"} <= set(offered("evalx run mine.yaml deployment="))
+    assert "execution=local/default" in offered("evalx run mine.yaml execution=lo")
+    assert offered("evalx run mine.yaml execution.runtime=") == {}, "no other key in the place of a value"
     assert offered("evalx run mine.yaml exec", "zsh") == {}
     assert offered("evalx run nosuch.yaml exec") == {}
 
@@ -153,9 +156,13 @@ CASES = [
     ("evalx plan mine", "evalx plan mine-one.yaml "),
     ("evalx run --execu", "evalx run --executor "),
 ]
+KEYS = [
+    ("evalx run mine-one.yaml execution.outp", "execution.output_dir="),
+    ("evalx run mine-one.yaml deployment=no", "deployment=none "),
+]
 
 
-@pytest.mark.parametrize(("typed", "expected"), [*CASES, ("evalx run mine-one.yaml execution.outp", "execution.output_dir=")])
+@pytest.mark.parametrize(("typed", "expected"), [*CASES, *KEYS])
 def test_bash(scripts: Path, environment: dict[str, str], typed: str, expected: str) -> None:
     completes("bash", ["--norc", "--noprofile", "-i"], "source evalx.bash", scripts, environment, typed, expected)
 

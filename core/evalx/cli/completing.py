@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Offer = Iterable[tuple[str, str]]
 """Values, each with a few words about it."""
 
+GROUPS = ("execution", "deployment")
+"""Config groups, of which `group=choice` takes one."""
+
 RUNS = 50
 """The newest runs that are offered."""
 
@@ -76,12 +79,35 @@ def _query(sql: str, *parameters: Any) -> list[sqlite3.Row]:
 
 
 def _config_and_keys(ctx: click.Context, incomplete: str) -> Offer:
+    before_value = _key_in_hand(incomplete)
+    if before_value is not None:
+        key, begun = before_value
+        return ((f"{begun}{choice}", "") for choice in _choices(key))
     given = [text for text in ctx.params.get("args") or () if "=" not in text]
     if not ctx.params.get("args") and not ctx.params.get("config_name"):
         return _configs(incomplete)
     if os.environ.get("_EVALX_COMPLETE", "").startswith("zsh") or not given:
         return ()  # zsh would put a space after `key=`
     return _keys(given[0])
+
+
+def _key_in_hand(incomplete: str) -> tuple[str, str] | None:
+    """The key whose value is being typed, and what of the word stands before the value; None if none is. bash breaks words at `=`."""
+    words = split_arg_string(os.environ.get("COMP_WORDS", ""))
+    at = os.environ.get("COMP_CWORD", "")
+    around = words[int(at) - 1 : int(at) + 1] if at.isdecimal() and int(at) else []
+    if "=" in around:
+        return words[int(at) - (1 if around[-1] == "=" else 2)], ""
+    key, equals, _ = incomplete.partition("=")
+    return (key, f"{key}=") if equals else None
+
+
+def _choices(group: str) -> list[str]:
+    """What can be chosen in a config group."""
+    from evalx.config.search import plugin_configs, shipped_configs
+
+    folders = [place / group for place in (Path.cwd(), shipped_configs(), *plugin_configs()) if group in GROUPS]
+    return sorted({str(file.relative_to(folder).with_suffix("")) for folder in folders for file in folder.glob("**/*.yaml")})
 
 
 def _configs(incomplete: str) -> Offer:
