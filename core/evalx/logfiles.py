@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +15,12 @@ from evalx.results import clean
 from evalx.store import RunRecord, Store
 
 USUAL = "output.log"
+
+WINDOW = 8 * 2**20
+"""Bytes of a log's end that are read first for its last lines; twice as many if they are not all there, and so on."""
+
+SHOWN = 64 * 2**10
+"""Characters that are shown of a line that is longer than the window, as of a log without any line ends."""
 
 
 def log_of(directory: Path, spec: Spec) -> Path | None:
@@ -30,10 +37,31 @@ def _log_in(folder: Path) -> Path | None:
 
 
 def lines_of(path: Path, count: int | None, begin: int = 0) -> list[str]:
-    """The last lines (None: all) from a byte on, fit for a terminal."""
-    with path.open("rb") as lines:
-        lines.seek(begin)
-        return _harmless(line.decode("utf-8", "replace") for line in deque(lines, maxlen=count))
+    """The last lines (None: all) from a byte on, fit for a terminal. Of a last line longer than 8 MiB, its last 64 KiB are shown."""
+    if count is None:
+        with path.open("rb") as lines:
+            lines.seek(begin)
+            return _harmless(line.decode("utf-8", "replace") for line in lines)
+    found, cut = _last_lines(path, count, begin)
+    shown = _harmless(line.decode("utf-8", "replace") for line in found)
+    # What is cut is cut when secrets are out, and far from where reading began, which may have been in the middle of one.
+    return [line[-SHOWN:] for line in shown] if cut else shown
+
+
+def _last_lines(path: Path, count: int, begin: int) -> tuple[list[bytes], bool]:
+    """The last lines, read from the end; and whether it is a single one, of which the beginning was not reached."""
+    window = WINDOW
+    with path.open("rb") as log:
+        end = log.seek(0, os.SEEK_END)
+        while True:
+            start = max(begin, end - window)
+            log.seek(start)
+            lines = log.read(end - start).removesuffix(b"\n").split(b"\n") if end > start else []
+            if start == begin or len(lines) > count:
+                return lines[max(0, len(lines) - count) :], False
+            if len(lines) == 1:
+                return lines, True
+            window *= 2
 
 
 def begin_of(path: Path, spec: Spec, since: float | None) -> int:

@@ -105,7 +105,8 @@ def dismissed_keeper(run_id: str) -> Iterator[None]:
         due = store.kept_until(record.run_id) <= time.time()
     keeping = record.state is RunState.KEEPING
     if keeping and not due and holder is not None and holder.alive and holder.local:
-        os.kill(holder.pid, signal.SIGKILL)  # which it must be able to bear at any time: all it knows is in the store
+        with suppress(ProcessLookupError):  # it may have come to its end by itself
+            os.kill(holder.pid, signal.SIGKILL)  # which it must be able to bear at any time: all it knows is in the store
     try:
         yield
     except (EvalxError, KeyboardInterrupt):
