@@ -215,7 +215,8 @@ def _ends(forks: Forks, case: Case, twice: bool) -> None:
     left = sorted(path.name for path in (case.folder / "there").iterdir())
     if not twice:
         assert (case.code, left) == (SIGNALS[case.number], []), told
-        assert f"cancelled (interrupted by {case.number.name})" in case.said and "nothing left alive" in case.said, told
+        said = " ".join(case.said.split())
+        assert f"cancelled (interrupted by {case.number.name})" in said and "nothing left alive" in said, told
         return
     (run_id,) = (path.name for path in (case.folder / "evalx-runs").iterdir())
     assert case.code == 7 and f"evalx cleanup {run_id}" in case.said, told

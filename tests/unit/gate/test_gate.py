@@ -38,10 +38,10 @@ def test_every_mistake_is_told_with_its_line(tmp_path: Path) -> None:
     told = [(str(error.where).rpartition("/")[2], error.message, error.hint) for error in found.value.errors]
     assert told == [
         ("policy.yaml:1 requires", "unknown key", "did you mean 'require'?"),
-        ("policy.yaml:4 rules[0].min", "expected a number, found 'high'", None),
+        ("policy.yaml:4 rules[0].min", "expected a number, found 'high'", "such as min: 0.5"),
         ("policy.yaml:5 rules[0].max_regresion", "unknown key", "did you mean 'max_regression'?"),
         ("policy.yaml:6 rules[1].not_worse", "there is no baseline to compare with", "set baseline: RUN, or pass --baseline RUN"),
-        ("policy.yaml:7 rules[1].max_regression", "must be at least 0, not -1", None),
+        ("policy.yaml:7 rules[1].max_regression", "must be at least 0, not -1", "leave max_regression out, if none is wanted"),
         ("policy.yaml:7 rules[1].max_regression", "there is no baseline to compare with", "set baseline: RUN, or pass --baseline RUN"),
     ]
 
