@@ -24,7 +24,7 @@ from evalx.lifecycle import CLEANUP_DEADLINE
 from evalx.model import EndpointHandle, EndpointSpec, Found, Handle, RunPlan, TaskHandle, TaskSpec
 from evalx.plan import new_run_id
 from evalx.reasons import in_words
-from evalx.runs import context_of, reopened
+from evalx.runs import check_backend, context_of, reopened
 from evalx.serial import to_json
 from evalx.store import Store
 
@@ -236,9 +236,10 @@ def check_purge(run_id: str) -> None:
 def purge(run_id: str) -> bool:
     """Delete the files that a run has left at its backend; whether they are gone. False if that took too long, or Ctrl-C ended it.
 
-    Repeatable. Raises RunBusy if a live process owns the run, and what the executor raises.
+    Repeatable. Raises RunBusy if a live process owns the run, AuthError if it is at another backend, and what the executor raises.
     """
     with reopened(run_id) as (run, _):
+        check_backend(run)
         hooks = run.plugins.hooks(run)
 
         async def work(calls: Calls, deadline: float) -> None:

@@ -92,6 +92,11 @@ class Hooks:
         told: Json | None = self._checked("preview", (Mapping, type(None)))
         return told
 
+    def backend_id(self) -> str | None:
+        """Which backend this process would use; None: there is but one, or the executor does not tell."""
+        told: str | None = self._checked("backend_id", (str, type(None)))
+        return told
+
     def billing(self, spec: Spec) -> Billing | None:
         """What a planned endpoint or task will be billed as; None: the executor does not tell."""
         told: Billing | None = self._checked("billing", (Billing, type(None)), spec=spec)

@@ -97,6 +97,14 @@ class OptionalHooks:
         """What exactly would be sent to the backend, as JSON for people to read: secrets as references only. Must change nothing."""
 
     @hookspec(firstresult=True)
+    def backend_id(self, run: RunContext) -> str | None:
+        """Which backend this process would use, for people to read and to compare: a workspace by its id and address, say. Must ask nobody.
+
+        It is stored with the run, and a process that would use another one is refused: what is missing there is not gone. None: there is
+        but one. Raises AuthError without credentials.
+        """
+
+    @hookspec(firstresult=True)
     def billing(self, run: RunContext, spec: EndpointSpec | TaskSpec) -> Billing | None:
         """What a planned endpoint or task will be billed as while it exists; None: that cannot be told. Must ask nobody.
 

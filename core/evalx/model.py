@@ -128,7 +128,7 @@ class RunPlan:
     execution: the validated `execution` section, from which the executor's settings are built again. start: `pipelined` (a task
     starts when its own endpoint is ready) or `all_ready`. plugins: names of further plugins (group `evalx.plugins`) to load. exports:
     where the results are carried when the run has ended. endpoint_billing, task_billing: what each is billed as, by index, as far as the
-    executor tells.
+    executor tells. backend: which one the run's resources are at, if the executor tells.
     """
 
     run_id: str
@@ -143,6 +143,7 @@ class RunPlan:
     exports: tuple[ExportSpec, ...] = ()
     endpoint_billing: tuple[Billing | None, ...] = ()
     task_billing: tuple[Billing | None, ...] = ()
+    backend: str | None = None
 
     def endpoint(self, name: str) -> EndpointSpec:
         """The endpoint of that name. Raises KeyError."""

@@ -34,9 +34,10 @@ from evalx.model import Event, Finding, RunPlan
 from evalx.plan import make_plan
 from evalx.redaction import refer
 from evalx.serial import to_json
+from evalx.standing import left_alive
 from evalx.store import Holder, Journal, RunRecord, Store
 from evalx.store.states import Cleanliness, RunState
-from evalx.summaries import RunSummary, summarise
+from evalx.summaries import RunSummary, stored_summary, summarise
 
 CANCEL_PATIENCE = 600.0
 """Seconds in which a process that was asked to end its run must have done so."""
@@ -97,7 +98,7 @@ def start(
     hooks = run.plugins.hooks(run)
     hooks.setup()
     refuse(hooks.preflight())
-    run.plan = plan = with_billing(plan, hooks)
+    run.plan = plan = evolve(with_billing(plan, hooks), backend=hooks.backend_id())
     check_prices(plan)
     with Store() as store, store.create(plan, run.directory, config.text) as journal:
         failpoints.reach("run.created")
@@ -180,12 +181,15 @@ def cleanup(
     terminal: Terminal | None = None,
 ) -> RunSummary:
     """End a run whose process is gone: keep every result that is there, delete everything else. Repeatable. terminal: if it is closed
-    meanwhile, this goes on. Endpoints that are kept are deleted by their keeper, if that is on this machine.
+    meanwhile, this goes on. Endpoints that are kept are deleted by their keeper, if that is on this machine. A run that is over, with
+    everything proven gone, stays as it is.
 
     Raises RunBusy if a live process owns it, RunNotFound.
     """
     with Store() as store:
         record = store.find(run_id)
+        if record.state is RunState.CLOSED and record.cleanliness is Cleanliness.CLEAN and not left_alive(store, record):
+            return stored_summary(store, record)
         if record.state is RunState.KEEPING and (holder := store.holder(record.run_id)) is not None and holder.alive and holder.local:
             _end_holders(store, record.run_id, signal.SIGTERM, lambda _text: None)
     with reopened(run_id, observers) as (run, journal):
@@ -279,14 +283,27 @@ def reopened(
 ) -> Iterator[tuple[RunContext, Journal]]:
     """A stored run, owned by this process for the block, with its executor set up. heir_of: the fence of an owner that hands it over.
 
-    Raises RunBusy, RunNotFound, PluginError.
+    Raises RunBusy, RunNotFound, PluginError, and AuthError where something of it may be that this process would not look for.
     """
     with Store() as store:
         record = store.find(run_id)
         with _telling_what_is_left(store, record.run_id), store.open(record.run_id, heir_of) as journal:
             run = context_of(record.plan, record.directory, observers, trust_commands)
             run.plugins.hooks(run).setup()
+            if record.state is not RunState.CLOSED or record.cleanliness is not Cleanliness.CLEAN:
+                check_backend(run)
             yield run, journal
+
+
+def check_backend(run: RunContext) -> None:
+    """Whoever looks for a run's resources at another backend takes them for gone. Raises AuthError if this process would."""
+    known = run.plan.backend
+    if known is None:
+        return
+    found = run.plugins.hooks(run).backend_id()
+    if known != found:
+        message = f"run {run.run_id} is in {known}, and these credentials are for {found}"
+        raise AuthError(message, "log in there, and give the command again")
 
 
 def _end_holders(store: Store, run_id: str, number: signal.Signals, tell: Callable[[str], None]) -> None:

@@ -257,3 +257,26 @@ def test_a_plan_shows_the_bodies_and_the_script_and_creates_nothing(workspace: C
     assert shown["endpoints"]["one"]["body"]["metadata"]["id"] == "evalx-<run id>-e0-one"
     assert shown["script"] in shown["tasks"]["one"]["body"]["spec"]["container"]["command"]
     assert {call.partition(" ")[0] for call in emulator.calls} == {"GET"}
+
+
+def test_a_run_is_not_taken_for_gone_in_another_workspace(
+    workspace: Callable[..., Emulator], write: Write, evalx: Evalx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator = workspace()
+    run_id = killed_run(tmp_path, write("import time; time.sleep(600)"))
+    there = alive(emulator, run_id)
+    assert there
+    elsewhere = workspace()
+    for command in (["cleanup", run_id], ["resume", run_id], ["cancel", run_id], ["cleanup", "--all-runs", "--apply"]):
+        refused = evalx("a", *command)
+        assert refused.returncode == 7, (command, refused.stderr)
+        assert "Traceback" not in refused.stderr and alive(emulator, run_id) == there
+        said = " ".join((refused.stdout + refused.stderr).split())
+        assert f"run {run_id} is in workspace {emulator.workspace_id} at 127.0.0.1:{emulator.port}" in said, (command, said)
+        assert f"{elsewhere.port}" in said and "log in there" in said
+    for name in ("LEPTON_WORKSPACE_TOKEN", "LEPTON_WORKSPACE_URL"):
+        monkeypatch.setenv(name, emulator.environment()[name])
+    assert evalx("a", "cleanup", run_id).returncode == 0 and not alive(emulator, run_id)
+    for name in ("LEPTON_WORKSPACE_TOKEN", "LEPTON_WORKSPACE_URL"):
+        monkeypatch.setenv(name, elsewhere.environment()[name])
+    assert evalx("a", "cleanup", run_id).returncode == 0, "nothing is left that could be missed"

@@ -130,6 +130,11 @@ class LeptonExecutor:
         return ThreadPoolExecutor(min(max(wanted, 8), THREADS), thread_name_prefix="evalx-lepton")
 
     @hookimpl
+    def backend_id(self, run: RunContext) -> str | None:
+        """None for an emulated workspace that the run starts, which is the run's own."""
+        return None if run.settings.emulated else self._backend.workspace.address
+
+    @hookimpl
     def billing(self, run: RunContext, spec: Spec) -> Billing:
         """Shape times replicas; of an endpoint that scales, as many as it may have, since no more is known."""
         if isinstance(spec, TaskSpec):

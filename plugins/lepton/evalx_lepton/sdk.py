@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
@@ -152,6 +153,12 @@ class Workspace:
     @property
     def id(self) -> str:
         return str(self._client.workspace_id)
+
+    @property
+    def address(self) -> str:
+        """The workspace's id, and where it is asked."""
+        parts = urlsplit(str(self._client.url))
+        return f"workspace {self.id} at {parts.hostname}" + (f":{parts.port}" if parts.port else "")
 
     @property
     def new_api(self) -> bool:
