@@ -167,8 +167,9 @@ def test_a_url_where_nobody_listens(lab: Any) -> None:
         port = closed.getsockname()[1]
     name = lab.config(lab.task("first"))
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    more = ["deployment=none", "~deployment.argv", "~deployment.served_model_name"]
-    done = run(lab, name, *more, f"+target.api_endpoint={{url: '{url}', model_id: stub}}", "+execution.endpoint_readiness_timeout=2")
+    done = run(
+        lab, name, "deployment=none", f"+target.api_endpoint={{url: '{url}', model_id: stub}}", "+execution.endpoint_readiness_timeout=2"
+    )
     assert done.code == 5, done.err
     assert "nothing listens there" in done.err
 

@@ -188,7 +188,7 @@ def test_the_search_knows_the_form(form: str) -> None:
 
 
 REFUSED = {
-    "a password in a URL": ["target.api_endpoint.url=http://user:{}@127.0.0.1:1/v1", "deployment=none", "~deployment.argv"],
+    "a password in a URL": ["target.api_endpoint.url=http://user:{}@127.0.0.1:1/v1", "deployment=none"],
     "a literal in a secret field": ["+evaluation.env_vars.MY_API_KEY={}"],
     "a key for its name": ["target.api_endpoint.api_key_name={}"],
     "a value for a name": ["execution.env_var_names=[{}]"],

@@ -257,12 +257,12 @@ def test_look_alikes_are_never_touched(start: Start) -> None:
 def test_many_short_jobs_leave_no_descriptor_thread_or_zombie(start: Start, tmp_path: Path) -> None:
     me = psutil.Process()
     gc.collect()  # what earlier tests left to the collector must not close while we count
-    before = (me.num_fds(), threading.active_count())
+    descriptors, threads = me.num_fds(), threading.active_count()
     jobs = [start("exit 0", f"evalx-many{os.getpid()}-t{index}") for index in range(100)]
     for place, data in jobs:
         assert _over(place, data).exit_code == 0
         _stop(place, data)
-    assert (me.num_fds(), threading.active_count()) == before
+    assert me.num_fds() <= descriptors and threading.active_count() <= threads
     ours = {data["pid"] for _, data in jobs}
     assert [child for child in me.children() if child.pid in ours] == []
 

@@ -11,18 +11,15 @@ import os
 import select
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from evalx.errors import OutputLost
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 
 class _Patient(io.FileIO):
     """Waits for a slow reader, also where whoever made the stream has it refuse at once (O_NONBLOCK)."""
 
-    def write(self, data: ReadableBuffer, /) -> int:
+    def write(self, data: Any, /) -> int:
         while (written := super().write(data)) is None:
             select.select([], [self], [])
         return written
@@ -31,7 +28,7 @@ class _Patient(io.FileIO):
 class _Results(_Patient):
     """Stdout. That a reader has left is no error: the command line ends quietly then."""
 
-    def write(self, data: ReadableBuffer, /) -> int:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -43,7 +40,7 @@ class _Results(_Patient):
 class _Messages(_Patient):
     """Stderr."""
 
-    def write(self, data: ReadableBuffer, /) -> int:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except OSError:
