@@ -118,6 +118,7 @@ class TestEndpoints:
             here.deploy(spec)
         assert here.hooks.deploy(spec).resource == here.run.resource_name(spec)
         assert len(here.alive(here.run.resource_name(spec))) == 1
+        assert here.emulator.calls["POST /deployments"] == 1, "a second call that comes late could make it anew when it has been deleted"
 
     def test_the_log_is_kept_when_it_is_deleted(self, world: Worlds) -> None:
         here = world([server()])

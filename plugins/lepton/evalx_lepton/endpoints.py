@@ -55,6 +55,7 @@ class Endpoints:
         self._lock = threading.Lock()
         self._since: dict[tuple[str, str], float] = {}
         self._private: set[str] = set()
+        self._asked: set[str] = set()
         self._departures = Departures()
 
     # ------------------------------------------------------------------ deploy
@@ -65,6 +66,20 @@ class Endpoints:
         if server is None:
             return EndpointHandle(endpoint, name, owned=False, data=api_key_data(endpoint))
         self._backend.ensure_secrets()
+        if self._was_made(name):
+            self._adopt(endpoint, name)
+        else:
+            self._create(endpoint, server, name)
+        data = {**endpoint_data(self._run.run_id, server), "owner": self._backend.workspace.fingerprint}
+        return EndpointHandle(endpoint, name, data=data)
+
+    def _was_made(self, name: str) -> bool:
+        """Whether it is there after a call whose answer was lost. A second call, that comes late, could make it anew once it is deleted."""
+        again = name in self._asked
+        self._asked.add(name)
+        return again and self._backend.workspace.endpoint(name) is not None
+
+    def _create(self, endpoint: EndpointSpec, server: ServerSpec, name: str) -> None:
         body = self.body(endpoint, server)
         try:
             sdk.refuse("endpoint", body)
@@ -75,8 +90,6 @@ class Endpoints:
             raise EndpointFailed(str(error), error.hint) from None
         except Conflict:
             self._adopt(endpoint, name)
-        data = {**endpoint_data(self._run.run_id, server), "owner": self._backend.workspace.fingerprint}
-        return EndpointHandle(endpoint, name, data=data)
 
     def server_spec(self, endpoint: EndpointSpec) -> ServerSpec | None:
         """What the deployment variant says of the endpoint's server. Raises ConfigError."""
