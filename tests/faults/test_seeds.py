@@ -38,7 +38,12 @@ def test_whatever_kills_evalx_nothing_is_left_or_lost_or_created_twice() -> None
     code, summary, said = trials("--seeds", str(SEEDS))
     assert code == 0, said
     assert summary["seeds"] == SEEDS and summary["bad"] == 0
-    assert summary["missed"] == {"local": [], "lepton": []}, "every failpoint was reached, with each executor"
+    missed = {(executor, name) for executor, names in summary["missed"].items() for name in names}
+    if missed:  # by chance: the answer was lost after which the trial would have been killed
+        code, summary, said = trials("--seeds", str(2 * len(failpoints.NAMES)))
+        assert code == 0, said
+        missed &= {(executor, name) for executor, names in summary["missed"].items() for name in names}
+    assert not missed, "every failpoint was reached, with each executor"
 
 
 @pytest.mark.slow

@@ -70,6 +70,7 @@ class Endpoints:
             self._adopt(endpoint, name)
         else:
             self._create(endpoint, server, name)
+        failpoints.reach("executor.endpoint.after")
         data = {**endpoint_data(self._run.run_id, server), "owner": self._backend.workspace.fingerprint}
         return EndpointHandle(endpoint, name, data=data)
 
@@ -85,7 +86,6 @@ class Endpoints:
             sdk.refuse("endpoint", body)
             failpoints.reach("executor.endpoint.before")
             self._backend.workspace.create_endpoint(body)
-            failpoints.reach("executor.endpoint.after")
         except Refused as error:
             raise EndpointFailed(str(error), error.hint) from None
         except Conflict:
