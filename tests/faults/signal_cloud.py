@@ -18,6 +18,24 @@ from evalx.context import RunContext
 from evalx.hookspecs import API_VERSION, hookimpl
 from evalx.model import EndpointHandle, EndpointSpec, Handle, Metric, Outcome, TaskHandle, TaskResult, TaskSpec
 
+ENTRIES = """
+[evalx.executors]
+signalcloud = tests.faults.signal_cloud:SignalCloud
+[evalx.signalcloud.deployments]
+stub = tests.faults.signal_cloud:Stub
+"""
+"""The entry points of a distribution that brings it."""
+
+CONFIG = """
+execution: {type: signalcloud}
+deployment: {type: stub}
+evaluation:
+  harness: command
+  tasks:
+    - {name: a, harness_config: {command: ["true"]}}
+    - {name: b, harness_config: {command: ["true"]}}
+"""
+
 UNDER_WAY = 0.4
 """Seconds that the call takes which the signal interrupts."""
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults.signal_cloud import CONFIG, ENTRIES
 
 from evalx.interrupts import ECHO
 
@@ -28,22 +29,6 @@ AT_ONCE = 2.0
 
 WITHIN = 30.0
 """Seconds after which something counts as hanging."""
-
-ENTRIES = """
-[evalx.executors]
-signalcloud = tests.faults.signal_cloud:SignalCloud
-[evalx.signalcloud.deployments]
-stub = tests.faults.signal_cloud:Stub
-"""
-CONFIG = """
-execution: {type: signalcloud}
-deployment: {type: stub}
-evaluation:
-  harness: command
-  tasks:
-    - {name: a, harness_config: {command: ["true"]}}
-    - {name: b, harness_config: {command: ["true"]}}
-"""
 
 
 class Case:

@@ -19,11 +19,12 @@ import pytest
 from attrs import evolve
 
 from evalx.errors import AuthError, EvalxError, PluginError, TransientError
-from evalx_lepton import sdk, states
+from evalx_lepton import accepted, sdk, states
+from evalx_lepton.accepted import unknown
 from evalx_lepton.listing import SHARED, Departures, Listing
 from evalx_lepton.problems import Conflict, NotFound, Refused, of_status, retry_after, translate
 from evalx_lepton.reading import endpoint_view
-from evalx_lepton.sdk import Credentials, Workspace, unknown
+from evalx_lepton.sdk import Credentials, Workspace
 from evalx_lepton.views import Endpoint, Snapshot
 
 TOKEN = "nvapi-canary-0123456789"
@@ -177,7 +178,7 @@ class TestSparing:
     def test_what_leptonai_itself_imports_is_left_out_until_somebody_wants_it(self) -> None:
         code = """
 import sys
-from evalx_lepton.sdk import spare_client
+from evalx_lepton.installation import spare_client
 spare_client()
 from leptonai.api.v2.client import APIClient
 assert not {"fastapi", "leptonai.client"} & set(sys.modules), "left out"
@@ -264,7 +265,7 @@ class TestCredentials:
             Workspace()
 
     def test_another_version(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("evalx_lepton.sdk.metadata.version", lambda _: "0.27.3")
+        monkeypatch.setattr("evalx_lepton.installation.metadata.version", lambda _: "0.27.3")
         with pytest.raises(PluginError, match=r"0\.27\.3"):
             Workspace(Credentials("ws", TOKEN, "http://127.0.0.1:9"))
 
@@ -294,7 +295,7 @@ class TestStates:
 class TestFields:
     def test_what_the_sdk_would_drop_is_found(self) -> None:
         spec = {"resource_shape": "x", "container": {"image": "i", "entrypoint": "e"}, "active_deadline": 5, "mounts": None}
-        assert sdk.problems_of("job", {"metadata": {"id": "a"}, "spec": spec}) == [
+        assert accepted.problems_of("job", {"metadata": {"id": "a"}, "spec": spec}) == [
             "spec.container.entrypoint: leptonai knows no such field",
             "spec.active_deadline: leptonai knows no such field",
         ]
@@ -312,7 +313,7 @@ class TestFields:
         ],
     )
     def test_what_the_sdk_refuses(self, kind: str, body: Any) -> None:
-        assert sdk.problems_of(kind, body)
+        assert accepted.problems_of(kind, body)
 
 
 class TestListing:

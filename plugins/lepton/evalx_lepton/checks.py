@@ -11,12 +11,13 @@ from evalx.display.text import duration
 from evalx.errors import AuthError, ConfigError, EvalxError, PluginError, TransientError
 from evalx.model import EndpointHandle, EndpointSpec, EnvValue, Finding, Secret, ServerSpec, TaskSpec
 from evalx.serving import target_of
-from evalx_lepton import emulated, sdk
+from evalx_lepton import accepted, emulated, installation
 from evalx_lepton.backend import group_id
 from evalx_lepton.bodies import Json, endpoint_body, secret_name
 from evalx_lepton.executor import LeptonExecutor, with_url
 from evalx_lepton.job import SCRIPT
 from evalx_lepton.problems import NoCredentials
+from evalx_lepton.sdk import Workspace
 from evalx_lepton.settings import LeptonSettings
 
 if TYPE_CHECKING:
@@ -40,11 +41,11 @@ FINGERPRINT = "000000000000"
 def findings(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
     """All that is wrong, in this configuration and then in the workspace."""
     try:
-        sdk.check_installed()
+        installation.check_installed()
     except PluginError as error:
         yield _error(error)
         return
-    yield Finding("ok", f"leptonai {sdk.installed()}")
+    yield Finding("ok", f"leptonai {installation.installed()}")
     for endpoint in run.plan.endpoints:
         yield from _endpoint(run, executor, endpoint)
     for task in run.plan.tasks:
@@ -70,7 +71,9 @@ def _endpoint(run: RunContext, executor: LeptonExecutor, endpoint: EndpointSpec)
     except EvalxError as error:
         yield _error(error, "deployment: ")
         return
-    yield from (Finding("error", f"endpoint {endpoint.name}: {problem}", OF_ENDPOINTS) for problem in sdk.problems_of("endpoint", body))
+    yield from (
+        Finding("error", f"endpoint {endpoint.name}: {problem}", OF_ENDPOINTS) for problem in accepted.problems_of("endpoint", body)
+    )
     yield from _short_belt(run, body)
     yield from _references(run, server.env)
 
@@ -100,7 +103,7 @@ def _task(run: RunContext, executor: LeptonExecutor, task: TaskSpec) -> Iterator
     except EvalxError as error:
         yield _error(error, "" if task.name in str(error) else f"task {task.name}: ")
         return
-    yield from (Finding("error", f"task {task.name}: {problem}", OF_JOBS) for problem in sdk.problems_of("job", body))
+    yield from (Finding("error", f"task {task.name}: {problem}", OF_JOBS) for problem in accepted.problems_of("job", body))
     from evalx_lepton.job import job_command
 
     yield from _references(run, job_command(run, task, handle).env)
@@ -120,7 +123,7 @@ def _emulated(run: RunContext) -> Iterator[Finding]:
     try:
         emulated.check_settings(run.settings.lepton_platform.emulator.settings)
     except ImportError as error:
-        yield Finding("error", f"the emulated workspace needs more packages: {error}", sdk.INSTALL)
+        yield Finding("error", f"the emulated workspace needs more packages: {error}", installation.INSTALL)
     except EvalxError as error:
         yield _error(error)
     else:
@@ -156,7 +159,7 @@ def _workspace(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
     yield from _quota(run, info)
 
 
-def _clock(workspace: sdk.Workspace) -> Iterator[Finding]:
+def _clock(workspace: Workspace) -> Iterator[Finding]:
     """The clock of this machine against the workspace's: logs are asked for by time, and would be looked for in the wrong hour."""
     theirs = workspace.clock()
     if theirs is None:
@@ -222,7 +225,7 @@ def _routes(run: RunContext, executor: LeptonExecutor) -> Iterator[Finding]:
             body = preview_endpoint(run, executor, endpoint, server)
             yield from (
                 Finding("error", f"endpoint {endpoint.name}: {problem}", "remove it from deployment.lepton_config")
-                for problem in sdk.problems_on_new_api(body)
+                for problem in accepted.problems_on_new_api(body)
             )
 
 
@@ -297,7 +300,7 @@ def preview(run: RunContext, executor: LeptonExecutor) -> Json:
         server = executor.endpoints.server_spec(endpoint)
         if server is not None:
             body = preview_endpoint(run, executor, endpoint, server)
-            endpoints[endpoint.name] = {"request": route, "body": body, "problems": sdk.problems_of("endpoint", body)}
+            endpoints[endpoint.name] = {"request": route, "body": body, "problems": accepted.problems_of("endpoint", body)}
     tasks = {task.name: _preview_task(run, executor, task) for task in run.plan.tasks}
     return {"endpoints": endpoints, "tasks": tasks, "script": SCRIPT}
 
@@ -306,4 +309,4 @@ def _preview_task(run: RunContext, executor: LeptonExecutor, task: TaskSpec) -> 
     settings: LeptonSettings = run.settings
     handle: EndpointHandle = with_url(executor.stand_in(run, run.plan.endpoint(task.endpoint)))
     body = executor.jobs.body(task, handle, settings.lepton_platform.tasks.node_group, FINGERPRINT)
-    return {"request": "POST /jobs", "body": body, "problems": sdk.problems_of("job", body)}
+    return {"request": "POST /jobs", "body": body, "problems": accepted.problems_of("job", body)}

@@ -13,7 +13,7 @@ from evalx import failpoints
 from evalx.errors import AuthError, EndpointFailed, EvalxError, TransientError
 from evalx.model import EndpointHandle, EndpointSpec, Secret, ServerSpec
 from evalx.serving import Readiness, api_key_data, asked_type, probe, shown_url, target_of
-from evalx_lepton import sdk
+from evalx_lepton.accepted import refuse
 from evalx_lepton.advice import hint_for, in_words
 from evalx_lepton.backend import Backend
 from evalx_lepton.bodies import Json, endpoint_body, endpoint_spec, marks_of, token_secret
@@ -83,7 +83,7 @@ class Endpoints:
     def _create(self, endpoint: EndpointSpec, server: ServerSpec, name: str) -> None:
         body = self.body(endpoint, server)
         try:
-            sdk.refuse("endpoint", body)
+            refuse("endpoint", body)
             failpoints.reach("executor.endpoint.before")
             self._backend.workspace.create_endpoint(body)
         except Refused as error:

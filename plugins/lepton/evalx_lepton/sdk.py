@@ -1,4 +1,4 @@
-"""The one module that imports leptonai, and only inside functions: importing it takes over a second.
+"""A workspace through leptonai, which is imported inside functions only: that takes a while.
 
 `Workspace` is a thin, typed wrapper: evalx's values in and out, evalx's exceptions only (`evalx_lepton.problems`), listings that say
 what the SDK could not read. It never retries; the core does.
@@ -8,32 +8,25 @@ from __future__ import annotations
 
 import email.utils
 import hashlib
-import importlib.util
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from importlib import metadata
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
-from evalx.errors import PluginError, TransientError
+from evalx.errors import TransientError
 from evalx.redaction import hold
 from evalx_lepton.happenings import Happening, container_ends, ended, happenings, warnings
-from evalx_lepton.problems import LOGIN, NoCredentials, NotFound, Refused, of_status, translated, validation
+from evalx_lepton.installation import check_installed, spare_client
+from evalx_lepton.problems import LOGIN, NoCredentials, NotFound, of_status, translated
 from evalx_lepton.reading import endpoint_view, item_id, job_view, read_all, snapshot
 from evalx_lepton.views import Endpoint, Job, Reason, Snapshot, StoredSecret, View
 
 T = TypeVar("T")
-
-SUPPORTED = ((0, 47), (0, 48))
-"""Versions of leptonai: from the first, up to but without the second."""
-
-INSTALL = "pip install 'evalx[lepton]'"
 
 TIMEOUTS = (10.0, 60.0)
 """Seconds for connecting, and between two pieces of an answer."""
@@ -61,40 +54,6 @@ class Credentials:
     workspace: str
     token: str = field(repr=False)
     url: str
-
-
-def installed() -> str:
-    """The version of leptonai. Raises PluginError if there is none."""
-    try:
-        return metadata.version("leptonai")
-    except metadata.PackageNotFoundError:
-        raise PluginError("the Lepton executor needs leptonai, which is not installed", INSTALL) from None
-
-
-def spare_client() -> None:
-    """Let `import leptonai.api…` leave out what `leptonai` itself imports: a client for endpoints' own APIs, with fastapi and httpx, which
-    takes twice as long as all the rest. Whoever asks for something of `leptonai` itself still gets it, and all of that with it."""
-    spec = importlib.util.find_spec("leptonai")
-    if "leptonai" in sys.modules or spec is None or spec.loader is None:
-        return
-    package, loader = importlib.util.module_from_spec(spec), spec.loader
-
-    def complete(name: str) -> Any:
-        if package.__dict__.pop("__getattr__", None) is not None:
-            loader.exec_module(package)
-        return getattr(package, name)
-
-    package.__dict__["__getattr__"] = complete
-    sys.modules["leptonai"] = package
-
-
-def check_installed() -> None:
-    """Raises PluginError if leptonai is missing or of a version that evalx does not know."""
-    found = installed()
-    numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
-    if not SUPPORTED[0] <= numbers < SUPPORTED[1]:
-        wanted = f">={'.'.join(map(str, SUPPORTED[0]))},<{'.'.join(map(str, SUPPORTED[1]))}"
-        raise PluginError(f"leptonai {found} is installed, but this evalx works with {wanted}", f"pip install 'leptonai{wanted}'")
 
 
 class Workspace:
@@ -322,28 +281,22 @@ class Workspace:
 
     def log_page(self, kind: str, name: str, start: int, end: int, limit: int) -> list[tuple[int, str]]:
         """Lines of the log history with their times, oldest first. kind: `job` or `endpoint`; times are ns since the epoch."""
+        return self._history(kind, name, start, end, limit, "forward")
+
+    def log_tail(self, kind: str, name: str, count: int) -> list[str]:
+        """The last lines of the log history, oldest first."""
+        now = int(self.now() * 10**9)
+        return [text for _, text in self._history(kind, name, now - TAIL_SPAN, now + CLOCKS, count, "backward")[-count:]]
+
+    def _history(self, kind: str, name: str, start: int, end: int, limit: int, direction: str) -> list[tuple[int, str]]:
         what = {"name_or_job" if kind == "job" else "name_or_deployment": name}
 
         def ask() -> list[tuple[int, str]]:
-            answer = self._client.log.get_log(**what, start=str(start), end=str(end), limit=limit, direction="forward")
+            answer = self._client.log.get_log(**what, start=str(start), end=str(end), limit=limit, direction=direction)
             streams = (answer.get("data") or {}).get("result") or []
             return [(int(value[0]), str(value[1])) for stream in streams for value in stream.get("values") or []]
 
         return sorted(self._do(f"read the log of {kind} {name}", ask), key=lambda line: line[0])
-
-    def log_tail(self, kind: str, name: str, count: int) -> list[str]:
-        """The last lines of the log history, oldest first."""
-        what = {"name_or_job" if kind == "job" else "name_or_deployment": name}
-        now = int(self.now() * 10**9)
-
-        def ask() -> list[tuple[int, str]]:
-            span = {"start": str(now - TAIL_SPAN), "end": str(now + CLOCKS)}
-            answer = self._client.log.get_log(**what, **span, limit=count, direction="backward")
-            streams = (answer.get("data") or {}).get("result") or []
-            return [(int(value[0]), str(value[1])) for stream in streams for value in stream.get("values") or []]
-
-        found = sorted(self._do(f"read the log of {kind} {name}", ask), key=lambda line: line[0])
-        return [text for _, text in found[-count:]]
 
     def replicas(self, kind: str, name: str) -> list[str]:
         """Ids of the replicas of a `job` or `endpoint`, in the platform's order. Raises NotFound."""
@@ -412,59 +365,3 @@ def _client(make: Callable[..., Any], arguments: Sequence[str]) -> Any:
         return make(*arguments)
     except TypeError:  # what the SDK ends with if there is an id, but no token
         raise NoCredentials("there is no token for the Lepton workspace", LOGIN) from None
-
-
-# ---------------------------------------------------------------------- without a workspace
-
-
-def problems_of(kind: str, body: Mapping[str, Any]) -> list[str]:
-    """What the SDK's own types say of an `endpoint` or `job` body: mistakes, and fields that it would drop without a word."""
-    spare_client()
-    from leptonai.api.v2.deployment import normalize_endpoint_authentication_payload
-    from leptonai.api.v2.job_validation import validate_job_create
-    from leptonai.api.v2.types.deployment import LeptonDeployment
-    from leptonai.api.v2.types.job import LeptonJob
-
-    try:
-        model: Any = LeptonDeployment(**body) if kind == "endpoint" else LeptonJob(**body)
-        if kind == "endpoint":
-            normalize_endpoint_authentication_payload(model.model_dump(exclude_none=True, by_alias=True))
-        else:
-            validate_job_create(model)
-    except ValueError as error:
-        return [validation(error)]
-    return [f"{key}: leptonai knows no such field" for key in unknown(body, model.model_dump(by_alias=True, mode="json"))]
-
-
-def problems_on_new_api(body: Mapping[str, Any]) -> list[str]:
-    """What an endpoint's body holds that the `/endpoints` routes cannot express."""
-    spare_client()
-    from leptonai.api.v2.translation import legacy_to_http_endpoint
-
-    try:
-        legacy_to_http_endpoint(dict(body))
-    except ValueError as error:
-        return [str(error)]
-    return []
-
-
-def unknown(given: Any, kept: Any, at: str = "") -> Iterator[str]:
-    """Dotted keys of `given` that are not in `kept`; what is None counts as not given."""
-    if isinstance(given, Mapping) and isinstance(kept, Mapping):
-        for key, value in given.items():
-            here = f"{at}.{key}" if at else str(key)
-            if value is None:
-                continue
-            if key not in kept:
-                yield here
-            else:
-                yield from unknown(value, kept[key], here)
-    elif isinstance(given, list) and isinstance(kept, list):
-        for index, (one, other) in enumerate(zip(given, kept, strict=False)):
-            yield from unknown(one, other, f"{at}[{index}]")
-
-
-def refuse(kind: str, body: Mapping[str, Any]) -> None:
-    """Raises Refused if the SDK would change or refuse the body."""
-    if problems := problems_of(kind, body):
-        raise Refused("; ".join(problems))

@@ -12,7 +12,7 @@ from evalx import failpoints
 from evalx.errors import ConfigError, EvalxError, TaskRefused, TransientError
 from evalx.harnesses.api import ResultError
 from evalx.model import Artifact, EndpointHandle, Outcome, TaskHandle, TaskResult, TaskSpec
-from evalx_lepton import sdk
+from evalx_lepton.accepted import refuse
 from evalx_lepton.advice import hint_for, in_words
 from evalx_lepton.backend import Backend
 from evalx_lepton.bodies import Json, job_body, marks_of
@@ -84,7 +84,7 @@ class Jobs:
         body = self.body(task, endpoint, self._backend.job_group(), workspace.fingerprint)
         self._backend.ensure_secrets()
         try:
-            sdk.refuse("job", body)
+            refuse("job", body)
             failpoints.reach("executor.task.before")
             job = workspace.create_job(body)
             failpoints.reach("executor.task.after")

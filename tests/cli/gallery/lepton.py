@@ -55,7 +55,7 @@ def _sdk(stage: Stage, version: str | None) -> None:
             raise metadata.PackageNotFoundError(name)
         return version if name == "leptonai" and version else str(known(name))
 
-    stage.monkeypatch.setattr("evalx_lepton.sdk.metadata.version", found)
+    stage.monkeypatch.setattr("evalx_lepton.installation.metadata.version", found)
 
 
 if util.find_spec("leptonai") is not None:

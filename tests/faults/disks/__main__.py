@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import Factory, define
+from tests.faults.signal_cloud import CONFIG, ENTRIES
 
 ROOT = Path(__file__).parents[3]
 COMPILER = shutil.which("cc")
@@ -34,22 +35,6 @@ TASKS = ("a", "b")
 OVER = {"gone", "rejected"}
 WITHIN = 60.0
 """Seconds after which a process counts as hanging."""
-
-ENTRIES = """
-[evalx.executors]
-signalcloud = tests.faults.signal_cloud:SignalCloud
-[evalx.signalcloud.deployments]
-stub = tests.faults.signal_cloud:Stub
-"""
-CONFIG = """
-execution: {type: signalcloud}
-deployment: {type: stub}
-evaluation:
-  harness: command
-  tasks:
-    - {name: a, harness_config: {command: ["true"]}}
-    - {name: b, harness_config: {command: ["true"]}}
-"""
 
 
 @define
