@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ class Display:
 
     def __init__(self, *, notice: str | None = None) -> None:
         self._notice = notice
+        self._deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
         self._question: str | None = None
         self.asks = False
         """Whether Ctrl-C asks first."""
@@ -88,7 +90,11 @@ class Display:
         """What Ctrl-C will do, or has asked; empty if that is not for this display to say."""
         if self._question is not None:
             return self._question
-        return interrupt_notice(board.plan, self.asks) if self._notice is None else self._notice
+        if self._notice is not None:
+            return self._notice
+        if self._deaf:  # as whoever has started this process wanted: nohup, or a shell that runs it in the background
+            return f"Ctrl-C is ignored here; evalx cancel {board.plan.run_id} ends the run"
+        return interrupt_notice(board.plan, self.asks)
 
     def ask(self, otherwise: str | None) -> None:
         """Show the question of what Ctrl-C shall do. otherwise: what happens without an answer; None: it has been answered."""

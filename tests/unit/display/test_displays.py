@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,16 @@ def story(say: Any, *names: str) -> list[Any]:
         ]
         events += [say("progress", name, phase="running", done=7, total=40, subject="task"), say("task", name, "scored", metrics=METRICS)]
     return [*events, say("run", state="closed", outcome="succeeded", cleanliness="clean")]
+
+
+def test_ctrl_c_is_not_promised_where_it_is_ignored(make_facts: Callable[..., Any], say: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with PlainDisplay() as display:
+            display.on_event(make_facts("math"), say("run", state="active"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err.splitlines()[2] == "Ctrl-C is ignored here; evalx cancel abcdefghijk ends the run"
 
 
 def test_plain_writes_a_line_for_each_change(make_facts: Callable[..., Any], say: Any, capsys: pytest.CaptureFixture[str]) -> None:
